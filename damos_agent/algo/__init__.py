@@ -1,0 +1,1 @@
+"""How things evolve: pure functions, numbers in, numbers out."""

@@ -1,0 +1,1 @@
+"""damosctl, the command line tool."""

@@ -1,0 +1,1 @@
+"""YAML to model. The only users of pydantic and PyYAML."""

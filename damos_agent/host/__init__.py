@@ -1,0 +1,1 @@
+"""Reading the machine: /proc, cgroups, PSI, NUMA. Parsing and reading are apart."""

@@ -1,0 +1,65 @@
+"""The Filesystem seam: everything the project reads or writes on a machine goes through it."""
+
+from __future__ import annotations
+
+import os
+from typing import Protocol
+
+
+class Filesystem(Protocol):
+    """Text files by absolute path. Every method raises `OSError` as the system call would."""
+
+    def read(self, path: str) -> str:
+        """The whole text of `path`, undecodable bytes replaced."""
+        ...
+
+    def write(self, path: str, text: str) -> None:
+        """Hand `text` to `path` in one write(2); the kernel's errno comes back as `OSError`."""
+        ...
+
+    def listdir(self, path: str) -> list[str]:
+        """Names in directory `path`, in no order."""
+        ...
+
+    def exists(self, path: str) -> bool:
+        """Whether `path` is there."""
+        ...
+
+    def readlink(self, path: str) -> str:
+        """What the symbolic link `path` names."""
+        ...
+
+
+class RealFilesystem:
+    """The machine's own files."""
+
+    def read(self, path: str) -> str:
+        """Read with one open; sysfs and proc files give their text in few reads."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            chunks = []
+            while chunk := os.read(descriptor, 1 << 16):
+                chunks.append(chunk)
+        finally:
+            os.close(descriptor)
+        return b"".join(chunks).decode("utf-8", "replace")
+
+    def write(self, path: str, text: str) -> None:
+        """One unbuffered write: a buffered file would report the kernel's refusal at close."""
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, text.encode())
+        finally:
+            os.close(descriptor)
+
+    def listdir(self, path: str) -> list[str]:
+        """Names in `path`."""
+        return os.listdir(path)
+
+    def exists(self, path: str) -> bool:
+        """Whether `path` is there (and may be seen)."""
+        return os.path.exists(path)
+
+    def readlink(self, path: str) -> str:
+        """The target of a link."""
+        return os.readlink(path)

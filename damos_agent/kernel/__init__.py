@@ -1,0 +1,1 @@
+"""The backend over DAMON's sysfs interface."""

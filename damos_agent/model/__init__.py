@@ -1,0 +1,1 @@
+"""What things are: frozen dataclasses, enums, units, errors. No I/O, no clock."""
