@@ -1,0 +1,105 @@
+"""What the agent says of itself and of every policy: the status socket, outcomes and metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class PolicyState(StrEnum):
+    """Where a policy stands.
+
+    `active` acts; `observing` only counts; `waiting` has no process to look after yet;
+    `unsupported` cannot run on this kernel or beside others' kdamonds; `failed` was refused by the
+    kernel and is retried; `drifted` was changed from outside and is let be or only reported.
+    """
+
+    ACTIVE = "active"
+    OBSERVING = "observing"
+    WAITING = "waiting"
+    UNSUPPORTED = "unsupported"
+    FAILED = "failed"
+    DRIFTED = "drifted"
+
+
+@dataclass(frozen=True, slots=True)
+class GoalStatus:
+    """A goal's target and current value in the metric's own unit; None when not measurable."""
+
+    metric: str
+    unit: str
+    target: int
+    current: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SchemeOutcome:
+    """One scheme over one interval: `*_delta` within the interval, the rest since it was created.
+
+    Bytes in `sz_*` and `*_bytes`. `action` is what the policy asks for, also while observing.
+    """
+
+    index: int
+    action: str
+    nr_tried: int
+    sz_tried: int
+    nr_applied: int
+    sz_applied: int
+    qt_exceeds: int
+    nr_tried_delta: int
+    sz_tried_delta: int
+    nr_applied_delta: int
+    sz_applied_delta: int
+    qt_exceeds_delta: int
+    quota_bytes: int
+    effective_bytes: int | None
+    matched_bytes: int | None = None
+    goals: tuple[GoalStatus, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyStatus:
+    """One policy now. `reason` explains every state but active and observing."""
+
+    name: str
+    state: PolicyState
+    mode: str
+    backend: str
+    path: str
+    digest: str
+    reason: str = ""
+    slot: int = -1
+    kdamond_pid: int = -1
+    targets: int = 0
+    target: str = ""
+    regions: int | None = None
+    sample_us: int = 0
+    aggr_us: int = 0
+    schemes: tuple[SchemeOutcome, ...] = ()
+    stale_since: float | None = None
+    last_error: str = ""
+    bad_file: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AgentStatus:
+    """The whole agent. Times are seconds since the epoch."""
+
+    version: str
+    pid: int
+    started: float
+    now: float
+    kernel: str
+    backend: str
+    backend_reason: str
+    policies: tuple[PolicyStatus, ...]
+    rejected: tuple[str, ...] = ()
+    last_reload: float = 0.0
+    last_reload_ok: bool = True
+    reloads: int = 0
+    reload_failures: int = 0
+    sysfs_writes: int = 0
+    sysfs_write_failures: int = 0
+    drift: dict[str, int] = field(default_factory=dict)
+    foreign_kdamonds: int = 0
+    pool: int = 0
