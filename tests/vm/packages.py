@@ -30,7 +30,7 @@ SUITES: dict[str, tuple[str, ...]] = {
     "7.3": ("trixie-backports", "sid"),
 }
 
-_PACKAGE = re.compile(r"linux-(?P<part>image|binary|modules)-(?P<release>\d[^ ]*-cloud-amd64)")
+_PACKAGE = re.compile(r"linux-(?P<part>image|base|binary|modules)-(?P<release>\d[^ ]*-cloud-amd64)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def choose(series: str, names: Iterable[str]) -> PackageSet | None:
     """The newest release of the series among package names; those with modules come first.
 
     Up to 6.18 one image package holds everything. Later releases split it in an (almost
-    empty) image, the binary and the modules.
+    empty) image, the binary, the modules and the base (the lists of what is built in).
     """
     parts: dict[str, dict[str, str]] = {}
     for name in names:
@@ -99,7 +99,7 @@ def choose(series: str, names: Iterable[str]) -> PackageSet | None:
 def _package_set(release: str, parts: dict[str, str]) -> PackageSet:
     if "binary" not in parts:
         return PackageSet(release, (parts.get("image", ""),), has_modules="image" in parts)
-    names = tuple(parts[part] for part in ("binary", "modules") if part in parts)
+    names = tuple(parts[part] for part in ("base", "binary", "modules") if part in parts)
     return PackageSet(release, names, has_modules="modules" in parts)
 
 
