@@ -34,24 +34,6 @@ def _stage(observed: Tree, desired: Tree, prefix: str) -> Iterator[Write]:
             wiped.append(f"{directory}/")
 
 
-def after(observed: Tree, writes: tuple[Write, ...], prefix: str) -> Tree:
-    """`observed` once the kernel has taken `writes`, as far as the changed files go.
-
-    Children of a written collection are dropped, not remade: use it to ask what a staged tree is
-    worth, not to predict every default.
-    """
-    tree = dict(observed)
-    for write in writes:
-        path = write.path.removeprefix(prefix)
-        directory, _, name = path.rpartition("/")
-        if name in COLLECTIONS:
-            for gone in [p for p in tree if p.startswith(f"{directory}/") and p != path]:
-                del tree[gone]
-        tree[path] = write.value
-    return tree
-
-
 def differing(observed: Tree, desired: Tree) -> tuple[str, ...]:
-    """Paths that hold another value than wanted, or are missing, or should not be there."""
-    changed = [path for path, value in desired.items() if observed.get(path) != value]
-    return tuple(changed) + tuple(path for path in observed if path not in desired)
+    """Paths of `desired` that hold another value in `observed`, or are missing there."""
+    return tuple(path for path, value in desired.items() if observed.get(path) != value)

@@ -294,6 +294,11 @@ class SlotStats:
     aggr_us: int
 
 
+def is_transient(tree: Tree, path: str) -> bool:
+    """Target regions of processes are staged for one commit; those of physical memory stay."""
+    return "/regions/" in path and tree.get("contexts/0/operations") != Ops.PADDR
+
+
 def tree_digest(tree: Tree) -> str:
     """Fingerprint of a staged tree, without what is staged for one commit only.
 
@@ -302,7 +307,7 @@ def tree_digest(tree: Tree) -> str:
     tuned = tree.get("contexts/0/monitoring_attrs/intervals/intervals_goal/aggrs", "0") != "0"
     lines = []
     for path, value in sorted(tree.items()):
-        if "/regions/" in path or (tuned and path.endswith(("/sample_us", "/aggr_us"))):
+        if is_transient(tree, path) or (tuned and path.endswith(("/sample_us", "/aggr_us"))):
             continue
         lines.append(f"{path}={value}\n")
     return hashlib.sha256("".join(lines).encode()).hexdigest()
