@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from typing import Protocol
+from typing import Final, Protocol
+
+GONE: Final = frozenset({errno.ENOENT, errno.ESRCH, errno.ENODEV})
+"""What /proc and cgroups answer once the process or cgroup has gone, even on an open file."""
 
 
 class Filesystem(Protocol):
@@ -63,3 +67,13 @@ class RealFilesystem:
     def readlink(self, path: str) -> str:
         """The target of a link."""
         return os.readlink(path)
+
+
+def read_if_there(fs: Filesystem, path: str) -> str | None:
+    """The text of `path`, or None once the thing it tells of has gone; other errors as `read`."""
+    try:
+        return fs.read(path)
+    except OSError as error:
+        if error.errno in GONE:
+            return None
+        raise
