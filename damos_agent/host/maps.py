@@ -1,0 +1,42 @@
+"""A process's mappings, as DAMON's virtual address operations would see them."""
+
+from __future__ import annotations
+
+from damos_agent.algo.ranges import three_regions
+from damos_agent.host.filesystem import Filesystem, read_if_there
+from damos_agent.host.roots import Roots
+from damos_agent.model.errors import HostError
+from damos_agent.model.policy import AddressRange
+
+
+def parse_maps(text: str) -> tuple[AddressRange, ...]:
+    """The VMAs of /proc/PID/maps, ascending.
+
+    All kinds count, also stack, vdso and unreadable ones: DAMON walks every VMA of the mm. Only
+    the vsyscall page is left out, which proc shows but which belongs to no mm.
+    """
+    found = []
+    for line in text.splitlines():
+        if line.endswith("[vsyscall]"):
+            continue
+        start, _, end = line.split(" ", 1)[0].partition("-")
+        found.append(AddressRange(int(start, 16), int(end, 16)))
+    return tuple(found)
+
+
+def read_ranges(fs: Filesystem, roots: Roots, pid: int) -> tuple[AddressRange, ...]:
+    """The three regions of process `pid`; empty once it has gone and for a kernel thread.
+
+    `HostError` when the maps may not be read.
+    """
+    path = f"{roots.proc}/{pid}/maps"
+    try:
+        text = read_if_there(fs, path)
+    except OSError as error:
+        raise HostError(
+            f"the mappings of process {pid} cannot be read",
+            path=path,
+            errno=error.errno,
+            hint="run as root, or with CAP_SYS_PTRACE",
+        ) from error
+    return three_regions(parse_maps(text)) if text else ()
