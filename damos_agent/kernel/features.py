@@ -41,7 +41,7 @@ _MEMBERS = {
     Feature.APPLY_INTERVAL: "damos.apply_interval_us",
     Feature.FILTER_ALLOW: "damos_filter.allow",
     Feature.FILTER_LAYERS: "damos.ops_filters",
-    Feature.DESTS: "damos.migrate_dests",
+    Feature.DESTS: "damon_sysfs_scheme.dests",
     Feature.REFRESH: "damon_sysfs_kdamond.refresh_ms",
     Feature.ADDR_UNIT: "damon_ctx.addr_unit",
     Feature.OBSOLETE_TARGET: "damon_sysfs_target.obsolete",
