@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tests.vm.errors import LabError
 from tests.vm.guest import Job, boot
-from tests.vm.packages import SUITES, cached, fetch
 from tests.vm.host import ensure_host_packages
+from tests.vm.packages import SUITES, cached, fetch
 from tests.vm.qemu import Machine
 
 

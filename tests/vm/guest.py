@@ -30,11 +30,14 @@ from tests.vm.initramfs import build
 from tests.vm.kvm import kvm_works
 from tests.vm.packages import Kernel, fetch
 from tests.vm.process import child, virtiofs_share
-from tests.vm.qemu import Boot, Machine, command as qemu_command
+from tests.vm.qemu import Boot, Machine
+from tests.vm.qemu import command as qemu_command
 
 PROJECT = Path(__file__).resolve().parents[2]
 JOB_DIRECTORY = "/run/damos-lab"
 GUEST_VARIABLE = "DAMOS_LAB_KERNEL"
+
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # Directories over which the guest mounts memory of its own.
 _HIDDEN = tuple(Path(path) for path in ("/tmp", "/run", "/var/tmp", "/dev", "/proc", "/sys"))
@@ -226,7 +229,7 @@ def job_script(kernel: Kernel, job: Job) -> str:
     Its exit status is put in place by a rename, so a guest that dies leaves none.
     """
     environment = {
-        "PATH": f"{Path(sys.prefix) / 'bin'}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PATH": f"{Path(sys.prefix) / 'bin'}:{_SYSTEM_PATH}",
         "HOME": "/root",
         "LANG": "C.UTF-8",
         "TERM": os.environ.get("TERM", "vt220") if job.interactive else "dumb",

@@ -66,7 +66,7 @@ def require_root() -> None:
     """Raise HostNotReadyError for an ordinary user: QEMU 7.2's virtiofsd shares as root only."""
     if os.geteuid() != 0:
         raise HostNotReadyError(
-            "the lab must run as root: virtiofsd changes its root directory and reads the whole tree"
+            "the lab must run as root: virtiofsd changes its root and reads the whole tree"
         )
 
 

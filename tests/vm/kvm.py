@@ -5,8 +5,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.vm.initramfs import Entry, write_newc
 from tests.vm.host import BUSYBOX, QEMU
+from tests.vm.initramfs import Entry, write_newc
 from tests.vm.packages import Kernel, cache_root
 
 _MARKER = "lab: kvm works"

@@ -14,7 +14,9 @@ _SOCKET_WAIT_S = 10.0
 
 
 @contextmanager
-def child(argv: Sequence[str], *, log: Path, interactive: bool = False) -> Iterator[subprocess.Popen[bytes]]:
+def child(
+    argv: Sequence[str], *, log: Path, interactive: bool = False
+) -> Iterator[subprocess.Popen[bytes]]:
     """A running child, ended (TERM, then KILL) when the block is left.
 
     Should this process be killed, the kernel kills the child (prctl PR_SET_PDEATHSIG).
