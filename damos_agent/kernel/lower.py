@@ -111,7 +111,7 @@ def lower(
     return ContextSpec(
         ops=ops,
         targets=targets,
-        schemes=tuple(schemes),
+        schemes=(*schemes, *_census(policy)),
         sample_us=base.sample_us,
         aggr_us=base.aggr_us,
         update_us=monitoring.update_us,
@@ -122,6 +122,15 @@ def lower(
         min_nr_regions=monitoring.min_regions,
         max_nr_regions=monitoring.max_regions,
     )
+
+
+CENSUS = SchemeSpec(Action.STAT, 0, ULONG_MAX, 0, U32_MAX, 0, U32_MAX)
+"""A scheme that tries every region and does nothing: its counters tell how many there are."""
+
+
+def _census(policy: Policy) -> tuple[SchemeSpec, ...]:
+    """Left out where a scheme has watermarks: always active, it would keep monitoring awake."""
+    return () if any(scheme.watermarks for scheme in policy.schemes) else (CENSUS,)
 
 
 def needs_priming(scheme: SchemeSpec, features: Features) -> bool:
