@@ -1,0 +1,236 @@
+"""One row per metric: name, type, labels, meaning, and how to read it off an `AgentStatus`.
+
+Labels are bounded by the policies there are (policy, scheme, goal) or closed sets; never a pid,
+path or address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from damos_agent.model.status import AgentStatus, PolicyState, PolicyStatus, SchemeOutcome
+
+Sample = tuple[tuple[str, ...], float]
+"""Label values in the row's order, and the value."""
+
+
+class MetricType(StrEnum):
+    """Prometheus metric types used here."""
+
+    GAUGE = "gauge"
+    COUNTER = "counter"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric family. `name` is the exposed one, with `_total` for counters."""
+
+    name: str
+    type: MetricType
+    meaning: str
+    labels: tuple[str, ...]
+    samples: Callable[[AgentStatus], Iterator[Sample]]
+
+
+def _agent(name: str, meaning: str, read: Callable[[AgentStatus], float]) -> Metric:
+    return Metric(name, MetricType.GAUGE, meaning, (), lambda status: iter([((), read(status))]))
+
+
+def _policy(name: str, meaning: str, read: Callable[[PolicyStatus], float | None]) -> Metric:
+    def samples(status: AgentStatus) -> Iterator[Sample]:
+        for policy in status.policies:
+            if (value := read(policy)) is not None:
+                yield (policy.name,), value
+
+    return Metric(name, MetricType.GAUGE, meaning, ("policy",), samples)
+
+
+def _scheme(name: str, meaning: str, read: Callable[[SchemeOutcome], float | None]) -> Metric:
+    def samples(status: AgentStatus) -> Iterator[Sample]:
+        for policy in status.policies:
+            for scheme in policy.schemes:
+                if (value := read(scheme)) is not None:
+                    yield (policy.name, str(scheme.index), scheme.action), value
+
+    kind = MetricType.COUNTER if name.endswith("_total") else MetricType.GAUGE
+    return Metric(name, kind, meaning, ("policy", "scheme", "action"), samples)
+
+
+def _goal(name: str, meaning: str, member: str) -> Metric:
+    def samples(status: AgentStatus) -> Iterator[Sample]:
+        for policy in status.policies:
+            for scheme in policy.schemes:
+                for index, goal in enumerate(scheme.goals):
+                    labels = (policy.name, str(scheme.index), str(index), goal.metric, goal.unit)
+                    value = goal.target if member == "target" else goal.current
+                    if value is not None:
+                        yield labels, value
+
+    labels = ("policy", "scheme", "goal", "metric", "unit")
+    return Metric(name, MetricType.GAUGE, meaning, labels, samples)
+
+
+def _build_info(status: AgentStatus) -> Iterator[Sample]:
+    yield (status.version, status.backend), 1
+
+
+def _reloads(status: AgentStatus) -> Iterator[Sample]:
+    yield ("success",), status.reloads - status.reload_failures
+    yield ("failure",), status.reload_failures
+
+
+def _policies(status: AgentStatus) -> Iterator[Sample]:
+    for state in PolicyState:
+        yield (state.value,), sum(policy.state is state for policy in status.policies)
+    yield ("rejected",), len(status.rejected)
+
+
+def _policy_state(status: AgentStatus) -> Iterator[Sample]:
+    for policy in status.policies:
+        for state in PolicyState:
+            yield (policy.name, state.value), float(policy.state is state)
+
+
+def _drift(status: AgentStatus) -> Iterator[Sample]:
+    # Every policy from the start: a counter that appears at 1 hides its first increase.
+    for name in sorted({policy.name for policy in status.policies} | status.drift.keys()):
+        yield (name,), status.drift.get(name, 0)
+
+
+def _writes(status: AgentStatus) -> Iterator[Sample]:
+    yield ("ok",), status.sysfs_writes - status.sysfs_write_failures
+    yield ("error",), status.sysfs_write_failures
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric(
+        "damos_agent_build_info",
+        MetricType.GAUGE,
+        "Always 1; the agent's version and the backend in use",
+        ("version", "backend"),
+        _build_info,
+    ),
+    _agent(
+        "damos_agent_start_time_seconds",
+        "When the agent started, since the epoch",
+        lambda status: status.started,
+    ),
+    _agent(
+        "damos_agent_config_last_reload_successful",
+        "1 if the last reload rejected nothing",
+        lambda status: float(status.last_reload_ok),
+    ),
+    _agent(
+        "damos_agent_config_last_reload_success_timestamp_seconds",
+        "When the last reload that rejected nothing ended, since the epoch",
+        lambda status: status.last_reload,
+    ),
+    Metric(
+        "damos_agent_config_reloads_total",
+        MetricType.COUNTER,
+        "Reloads, by result",
+        ("result",),
+        _reloads,
+    ),
+    Metric(
+        "damos_agent_policies",
+        MetricType.GAUGE,
+        "Policies by state; rejected counts files with errors",
+        ("state",),
+        _policies,
+    ),
+    Metric(
+        "damos_agent_policy_state",
+        MetricType.GAUGE,
+        "1 for the state a policy is in, 0 for the others",
+        ("policy", "state"),
+        _policy_state,
+    ),
+    _policy(
+        "damos_agent_policy_stale",
+        "1 while a policy's file has errors and its last good version goes on",
+        lambda policy: float(policy.stale_since is not None),
+    ),
+    Metric(
+        "damos_agent_drift_total",
+        MetricType.COUNTER,
+        "Times somebody else's change to a policy's kdamond was found",
+        ("policy",),
+        _drift,
+    ),
+    Metric(
+        "damos_agent_sysfs_writes_total",
+        MetricType.COUNTER,
+        "Writes to DAMON's sysfs files, by result",
+        ("result",),
+        _writes,
+    ),
+    _agent(
+        "damos_agent_kdamond_slots",
+        "Kdamond directories of the agent",
+        lambda status: status.pool,
+    ),
+    _agent(
+        "damos_agent_foreign_kdamonds",
+        "Kdamonds of somebody else",
+        lambda status: status.foreign_kdamonds,
+    ),
+    _policy(
+        "damos_monitor_targets", "Processes or ranges monitored", lambda policy: policy.targets
+    ),
+    _policy("damos_monitor_regions", "Monitoring regions", lambda policy: policy.regions),
+    _policy(
+        "damos_monitor_sample_interval_seconds",
+        "Sampling interval in use, tuned or configured",
+        lambda policy: policy.sample_us / 1e6 if policy.sample_us else None,
+    ),
+    _policy(
+        "damos_monitor_aggregation_interval_seconds",
+        "Aggregation interval in use, tuned or configured",
+        lambda policy: policy.aggr_us / 1e6 if policy.aggr_us else None,
+    ),
+    _scheme(
+        "damos_scheme_tried_bytes_total",
+        "Memory the action was tried on; the same memory counts each time",
+        lambda scheme: scheme.sz_tried,
+    ),
+    _scheme(
+        "damos_scheme_applied_bytes_total",
+        "Memory the action was applied to; the same memory counts each time",
+        lambda scheme: scheme.sz_applied,
+    ),
+    _scheme(
+        "damos_scheme_tried_regions_total",
+        "Regions the action was tried on",
+        lambda scheme: scheme.nr_tried,
+    ),
+    _scheme(
+        "damos_scheme_applied_regions_total",
+        "Regions the action was applied to",
+        lambda scheme: scheme.nr_applied,
+    ),
+    _scheme(
+        "damos_scheme_quota_exceeds_total",
+        "Times the quota was used up before its interval ended",
+        lambda scheme: scheme.qt_exceeds,
+    ),
+    _scheme(
+        "damos_scheme_quota_bytes",
+        "Size quota per reset interval as configured; 0: none",
+        lambda scheme: scheme.quota_bytes,
+    ),
+    _scheme(
+        "damos_scheme_quota_effective_bytes",
+        "Effective quota (esz) after time quota, goals and size quota",
+        lambda scheme: scheme.effective_bytes,
+    ),
+    _scheme(
+        "damos_scheme_matched_bytes",
+        "Memory that matches the scheme's pattern now",
+        lambda scheme: scheme.matched_bytes,
+    ),
+    _goal("damos_goal_target", "What the goal wants, in the unit the label names", "target"),
+    _goal("damos_goal_current", "What the goal's metric measures now, same unit", "current"),
+)
