@@ -92,7 +92,7 @@ def describe(target: Target) -> str:
             return f"{noun} {', '.join(map(str, target.pids))}"
         case ProcessTarget():
             pairs = (("exe", target.exe), ("cmdline", target.cmdline), ("user", target.user))
-            return "process " + " ".join(f"{k}={v}" for k, v in pairs if v is not None)
+            return " ".join(f"{k}={v}" for k, v in pairs if v is not None)
         case CgroupTarget():
             return f"cgroup {target.path}"
         case UnitTarget():
@@ -137,7 +137,7 @@ def _match_processes(target: ProcessTarget, snapshot: Snapshot) -> Selection:
         and (target.exe is None or _is_exe(target.exe, process.exe))
         and (target.cmdline is None or snapshot.search(target.cmdline, process.cmdline))
     ]
-    return _selection(found, f"no {describe(target)}")
+    return _selection(found, f"no process matches {describe(target)}")
 
 
 def _match_group(target: GroupTarget, snapshot: Snapshot) -> Selection:
