@@ -145,7 +145,6 @@ class ObservedKernel:
 
     slots: tuple[ObservedSlot, ...]
     exclusive: tuple[str, ...] = ()
-    suspendable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,21 @@
+"""How long to wait before trying a failed thing again. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_FIRST_US = 1_000_000
+_MOST_US = 60_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """`failures` in a row; not to be tried before `until_us` of the caller's clock."""
+
+    failures: int = 0
+    until_us: int = 0
+
+    def failed(self, now_us: int) -> Backoff:
+        """One more failure: waits double from 1 s to 60 s."""
+        wait = min(_FIRST_US << min(self.failures, 10), _MOST_US)
+        return Backoff(self.failures + 1, now_us + wait)
