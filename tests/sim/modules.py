@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from tests.sim.errors import refuse
 from tests.sim.host import Host
-from tests.sim.shapes import FileShape, Kind, Shape
+from tests.sim.shapes import FileShape, Kind, Shape, spelled
 from tests.sim.tree import Dir
 from tests.sim.versions import Version
 
@@ -112,6 +112,10 @@ def _lru_sort(version: Version) -> list[FileShape]:
     return files
 
 
+def _parameters(version: Version, files: list[FileShape]) -> Shape:
+    return Shape(files={item.name: spelled(item, version) for item in files})
+
+
 def shape(version: Version) -> Shape:
     """`/sys/module` as far as DAMON fills it."""
     tables = {"damon_reclaim": _reclaim(version)}
@@ -121,7 +125,7 @@ def shape(version: Version) -> Shape:
         tables["damon_stat"] = _stat(version)
     return Shape(
         dirs={
-            name: Shape(dirs={"parameters": Shape(files={item.name: item for item in files})})
+            name: Shape(dirs={"parameters": _parameters(version, files)})
             for name, files in tables.items()
         }
     )

@@ -48,17 +48,13 @@ def signed(text: str) -> int:
     return value
 
 
-def boolean(text: str, *, words: bool = True) -> bool:
-    """kstrtobool: the first letter decides; `words` adds t/f (5.19) and e/d (6.9)."""
-    yes, no = ("yYtTeE1", "nNfFdD0") if words else ("yY1", "nN0")
-    if text[:1] and text[0] in yes:
-        return True
-    if text[:1] and text[0] in no:
-        return False
-    if text[:2].lower() == "on":
-        return True
-    if text[:2].lower() == "of":
-        return False
+def boolean(text: str, letters: tuple[str, str]) -> bool:
+    """kstrtobool: the first letter decides (`letters`: those of yes, those of no), or on/off."""
+    for answer, accepted in zip((True, False), letters, strict=True):
+        if text[:1] and text[0] in accepted:
+            return answer
+    if text[:2].lower() in ("on", "of"):
+        return text[1].lower() == "n"
     raise refuse(errno.EINVAL)
 
 

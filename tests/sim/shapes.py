@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 from tests.sim import versions
@@ -25,7 +25,10 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class FileShape:
-    """One file. `limit`: largest accepted count; `plain_einval`: ERANGE is reported as EINVAL."""
+    """One file. `words`: accepted keywords, or for a boolean the accepted first letters (yes, no).
+
+    `limit`: largest accepted count; `plain_einval`: ERANGE is reported as EINVAL.
+    """
 
     name: str
     kind: Kind
@@ -40,6 +43,11 @@ class FileShape:
     def writable(self) -> bool:
         """Whether the mode has a write bit."""
         return self.kind is not Kind.STATUS
+
+    @property
+    def mode(self) -> str:
+        """Permission bits as four octal digits."""
+        return "0600" if self.writable else "0400"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +89,16 @@ def _count(name: str, since: Version, children: Shape, limit: int | None = None)
     return since, FileShape(name, Kind.COUNT, "0", limit=limit, children=children)
 
 
+def spelled(shape: FileShape, version: Version) -> FileShape:
+    """`shape` with the spellings of booleans that `version` knows."""
+    if shape.kind is not Kind.BOOL:
+        return shape
+    return replace(shape, words=versions.boolean_letters(version))
+
+
 def _shape(version: Version, files: list[Since], **dirs: tuple[Version, Shape]) -> Shape:
     return Shape(
-        {shape.name: shape for since, shape in files if since <= version},
+        {shape.name: spelled(shape, version) for since, shape in files if since <= version},
         {name: shape for name, (since, shape) in dirs.items() if since <= version},
     )
 

@@ -14,7 +14,7 @@ def _stored(shape: FileShape, text: str) -> str:
     if shape.kind is Kind.WORD:
         return parse.keyword(text, shape.words)
     if shape.kind is Kind.BOOL:
-        return "Y" if parse.boolean(text) else "N"
+        return "Y" if parse.boolean(text, (shape.words[0], shape.words[1])) else "N"
     if shape.kind is Kind.PATH:
         return text
     if shape.kind in (Kind.INT, Kind.COUNT):

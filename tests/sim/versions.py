@@ -96,6 +96,11 @@ def known(words: Words, version: Version) -> tuple[str, ...]:
     return tuple(word for word, since in words if since <= version)
 
 
+def boolean_letters(version: Version) -> tuple[str, str]:
+    """First letters kstrtobool takes for yes and for no: `enable` and `disable` since 6.14."""
+    return ("yYtT1eE", "nNfF0dD") if version >= (6, 14) else ("yYtT1", "nNfF0")
+
+
 @dataclass(frozen=True, slots=True)
 class Behaviour:
     """Differences between releases that no file shows.
