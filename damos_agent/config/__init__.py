@@ -1,1 +1,1 @@
-"""YAML to model. The only users of pydantic and PyYAML."""
+"""YAML into the model. The only users of pydantic and PyYAML; nothing is imported eagerly."""

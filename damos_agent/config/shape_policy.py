@@ -1,0 +1,184 @@
+"""A document of kind Policy, whole."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import StrictInt
+
+from damos_agent.config.quantities import (
+    U32,
+    Duration,
+    DurationBound,
+    Node,
+    Permil,
+    Share,
+    ShareBound,
+)
+from damos_agent.config.shape import Metadata, Shape, described
+from damos_agent.config.shape_filter import FilterShape, SizeRangeShape
+from damos_agent.config.shape_quota import QuotaShape
+from damos_agent.config.shape_target import TargetShape
+from damos_agent.model.policy import Action, BackendChoice, Mode
+from damos_agent.model.units import ULONG_MAX
+
+
+class WatermarkMetric(StrEnum):
+    """What watermarks are about."""
+
+    FREE_MEM_RATE = "free_mem_rate"
+
+
+class IntervalsGoalShape(Shape):
+    """Let the kernel tune the intervals so that this share of the possible accesses is seen."""
+
+    access: Share = described(
+        "Share of observed to possible access events.", kernel="intervals/intervals_goal/access_bp"
+    )
+    aggregations: U32 = described(
+        "Aggregations between two adjustments.", kernel="intervals/intervals_goal/aggrs"
+    )
+    min_sampling_interval: Duration = described(
+        "Shortest sampling interval.", kernel="intervals/intervals_goal/min_sample_us"
+    )
+    max_sampling_interval: Duration = described(
+        "Longest sampling interval.", kernel="intervals/intervals_goal/max_sample_us"
+    )
+
+
+class MonitoringShape(Shape):
+    """How accesses are observed. The defaults suit most machines."""
+
+    sampling_interval: Duration = described(
+        "Time between two access checks of a region.", 5_000, shown="5ms",
+        kernel="monitoring_attrs/intervals/sample_us",
+    )  # fmt: skip
+    aggregation_interval: Duration = described(
+        "Time over which checks are summed up; the unit of age.", 100_000, shown="100ms",
+        kernel="monitoring_attrs/intervals/aggr_us",
+    )  # fmt: skip
+    update_interval: Duration = described(
+        "Time between two looks at the processes' memory maps.", 1_000_000, shown="1s",
+        kernel="monitoring_attrs/intervals/update_us",
+    )  # fmt: skip
+    min_regions: U32 = described(
+        "Fewest regions, over all processes.", 10, kernel="monitoring_attrs/nr_regions/min"
+    )
+    max_regions: U32 = described(
+        "Most regions: bounds the overhead.", 1_000, kernel="monitoring_attrs/nr_regions/max"
+    )
+    intervals_goal: IntervalsGoalShape | None = described(
+        "Auto-tuning of the sampling and aggregation intervals.", None, since="6.15"
+    )
+
+
+class ShareRangeShape(Shape):
+    """Closed range of shares."""
+
+    min: Share = described("Smallest.", 0, shown="0%")
+    max: ShareBound = described("Largest, or max.", None, shown="max")
+
+
+class TimeRangeShape(Shape):
+    """Closed range of times."""
+
+    min: Duration = described("Shortest.", 0, shown="0s")
+    max: DurationBound = described("Longest, or max.", None, shown="max")
+
+
+class PatternShape(Shape):
+    """The regions the scheme is about; what is not given is not restricted."""
+
+    size: SizeRangeShape | None = described("Size of the region.", None, kernel="access_pattern/sz")
+    access_rate: ShareRangeShape | None = described(
+        "Share of the access checks that found an access.", None,
+        kernel="access_pattern/nr_accesses",
+    )  # fmt: skip
+    age: TimeRangeShape | None = described(
+        "How long size and access rate have stayed about the same.", None,
+        kernel="access_pattern/age",
+    )  # fmt: skip
+
+
+class WatermarksShape(Shape):
+    """Work only while free memory is in a band: off above high and below low, on below mid."""
+
+    metric: WatermarkMetric = described(
+        "free_mem_rate: free share of the machine's memory.", WatermarkMetric.FREE_MEM_RATE,
+        kernel="watermarks/metric",
+    )  # fmt: skip
+    interval: Duration = described(
+        "Time between two looks while inactive.", kernel="watermarks/interval_us"
+    )
+    high: Permil = described("Inactive above; in steps of 0.1%.", kernel="watermarks/high")
+    mid: Permil = described("Becomes active below.", kernel="watermarks/mid")
+    low: Permil = described("Inactive below: the kernel's own reclaim rules there.",
+        kernel="watermarks/low")  # fmt: skip
+
+
+class DestinationShape(Shape):
+    """A NUMA node to migrate to."""
+
+    node: Node = described("NUMA node.", kernel="target_nid, dests/N/id")
+    weight: U32 = described(
+        "Relative share of the pages.", 1, since="6.17", kernel="dests/N/weight"
+    )
+
+
+class SchemeShape(Shape):
+    """What is done with which memory, how often, and within which limits."""
+
+    action: Action = described("DAMOS action.", kernel="action")
+    pattern: PatternShape = described(
+        "Which regions.", default_factory=PatternShape, shown={}, kernel="access_pattern"
+    )
+    apply_interval: Duration | None = described(
+        "Time between two applications; the aggregation interval if not given.", None,
+        since="6.7", kernel="apply_interval_us",
+    )  # fmt: skip
+    quota: QuotaShape | None = described("How much.", None, kernel="quotas")
+    filters: list[FilterShape] = described(
+        "Which memory inside the regions, in order. The kernel's core or ops layer is chosen "
+        "by the filter.", default_factory=list, shown=[], since="6.3",
+    )  # fmt: skip
+    watermarks: WatermarksShape | None = described("When.", None, kernel="watermarks")
+    destinations: list[DestinationShape] = described(
+        "Where to, for migrate_hot and migrate_cold.", default_factory=list, shown=[],
+        since="6.11",
+    )  # fmt: skip
+    max_nr_snapshots: StrictInt = described(
+        "Stop after so many passes over the memory; 0 means never.", 0,
+        since="7.0", kernel="stats/max_nr_snapshots", ge=0, le=ULONG_MAX,
+    )  # fmt: skip
+
+
+class PolicySpec(Shape):
+    """The policy itself."""
+
+    mode: Mode = described(
+        "observe: install every scheme with action stat and report what would be done. "
+        "enforce: do it.", Mode.OBSERVE,
+    )  # fmt: skip
+    backend: BackendChoice = described(
+        "kernel: DAMON. userspace: the agent's own monitor. auto: DAMON where it can.",
+        BackendChoice.AUTO,
+    )
+    target: TargetShape = described("Whose memory.")
+    monitoring: MonitoringShape = described(
+        "How accesses are observed.", default_factory=MonitoringShape, shown={}
+    )
+    schemes: list[SchemeShape] = described(
+        "What is done.", min_length=1, kernel="schemes/nr_schemes"
+    )
+
+
+class PolicyDocument(Shape):
+    """A damos-agent memory policy."""
+
+    api_version: Literal["damos-agent/v1"] = described(
+        "Version of the policy language.", alias="apiVersion"
+    )
+    kind: Literal["Policy"] = described("Kind of the document.")
+    metadata: Metadata = described("Who this policy is.")
+    spec: PolicySpec = described("What it says.")
