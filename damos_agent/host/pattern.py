@@ -51,16 +51,17 @@ class PatternSearch:
         key = (pattern, text)
         answer = self._asked.get(key, self._kept.get(key))
         if answer is None:
-            answer = self._search(pattern, text)
+            # Checked before searching: what was never tried must be asked again next round.
+            exhausted = self.given_up(pattern) * SEARCH_SECONDS >= PATTERN_SECONDS
+            answer = None if exhausted else self._search(pattern, text)
             if answer is None:
-                self._given_up[pattern] = self._given_up.get(pattern, 0) + 1
-                answer = False
-        self._asked[key] = answer
-        return answer
+                self._given_up[pattern] = self.given_up(pattern) + 1
+            if exhausted:
+                return False
+        self._asked[key] = bool(answer)
+        return bool(answer)
 
     def _search(self, pattern: str, text: str) -> bool | None:
-        if self.given_up(pattern) * SEARCH_SECONDS >= PATTERN_SECONDS:
-            return None
         compiled = self._compiled.get(pattern)
         if compiled is None:
             compiled = self._compiled[pattern] = re.compile(pattern)
