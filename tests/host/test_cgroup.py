@@ -38,9 +38,9 @@ def hierarchy(*paths: str, procs: dict[str, str | int] | None = None) -> FakeFil
 
 def test_members_with_and_without_descendants() -> None:
     fs = hierarchy("/a/b/c", procs={"/a": "1\n2\n", "/a/b": "3\n", "/a/b/c": "4\n0\n"})
-    assert read_pids(fs, ROOT, "/a", descendants=True) == {1, 2, 3, 4}
-    assert read_pids(fs, ROOT, "/a/", descendants=False) == {1, 2}
-    assert read_pids(fs, ROOT, "/", descendants=True) == {1, 2, 3, 4}
+    assert read_pids(fs, ROOT, "/a", descendants=True) == frozenset({1, 2, 3, 4})
+    assert read_pids(fs, ROOT, "/a/", descendants=False) == frozenset({1, 2})
+    assert read_pids(fs, ROOT, "/", descendants=True) == frozenset({1, 2, 3, 4})
 
 
 def test_a_cgroup_that_is_not_there_has_no_members_at_all() -> None:
@@ -50,7 +50,7 @@ def test_a_cgroup_that_is_not_there_has_no_members_at_all() -> None:
 @pytest.mark.parametrize("answer", [errno.ENODEV, errno.ENOENT, errno.EOPNOTSUPP])
 def test_a_vanished_or_threaded_descendant_is_normal(answer: int) -> None:
     fs = hierarchy("/a/b", procs={"/a": "1\n", "/a/b": answer})
-    assert read_pids(fs, ROOT, "/a", descendants=True) == {1}
+    assert read_pids(fs, ROOT, "/a", descendants=True) == frozenset({1})
 
 
 def test_an_unreadable_cgroup_is_an_error_with_its_errno() -> None:
@@ -174,7 +174,7 @@ def test_a_fixture_tree_on_disk_reads_the_same(tmp_path: Path) -> None:
     root = read_hierarchy(fs, roots)
     assert find_container(fs, root, "a1b2") == f"/{name}"
     assert find_unit(fs, root, "x") == "/system.slice/x.service"
-    assert read_pids(fs, root, "/", descendants=True) == {1, 7, 8}
+    assert read_pids(fs, root, "/", descendants=True) == frozenset({1, 7, 8})
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def test_a_real_cgroup_tells_its_members_and_its_end(live_cgroup: Path) -> None:
     with subprocess.Popen(["sleep", "100"]) as child:
         try:
             (live_cgroup / "below" / "cgroup.procs").write_text(str(child.pid))
-            assert read_pids(fs, root, path, descendants=True) == {child.pid}
+            assert read_pids(fs, root, path, descendants=True) == frozenset({child.pid})
             assert read_pids(fs, root, path, descendants=False) == frozenset()
         finally:
             child.kill()
