@@ -7,6 +7,7 @@ that the guest writes reaches the host, except below the directories it was give
 """
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -112,7 +113,7 @@ def boot(series: str, machine: Machine, job: Job) -> GuestResult:
     kernel = fetch(series)
     if not machine.virtual_time and kvm_works(kernel):
         machine = Machine(machine.memory_mib, machine.cpus, machine.numa_nodes, kvm=True)
-    with tempfile.TemporaryDirectory(prefix="damos-lab-") as directory:
+    with tempfile.TemporaryDirectory(prefix=f"damos-lab-{os.getpid()}-") as directory:
         return _Run(kernel, machine, job, Path(directory)).outcome()
 
 
@@ -207,8 +208,8 @@ class _Run:
         if status:
             stdout, stderr = _read(self.exchange / "stdout"), _read(self.exchange / "stderr")
             return GuestResult(release, int(status), stdout, stderr, console, seconds)
-        if "Kernel panic" in console:
-            raise self._error(GuestPanicError, f"kernel {release} panicked")
+        if panic := re.search(r"Kernel panic.*", console):
+            raise self._error(GuestPanicError, f"kernel {release}: {panic[0]}")
         if (self.exchange / "started").exists():
             raise self._error(GuestDiedError, f"guest {release} went off during the command")
         said = _read(self.directory / "qemu.log") + _read(self.exchange / "setup")

@@ -71,4 +71,4 @@ def _await_socket(socket: Path, process: subprocess.Popen[bytes], log: Path) -> 
 
 def _lock_file(socket: Path) -> Path:
     """The pid file that virtiofsd leaves behind, named after the socket with dots for slashes."""
-    return Path("/var/run/virtiofsd") / f"{str(socket).strip('/').replace('/', '.')}.pid"
+    return Path("/var/run/virtiofsd") / f"{str(socket).replace('/', '.')}.pid"

@@ -13,6 +13,9 @@ from tests.vm.report import REPORT_VARIABLE, NodeOutcome, parse_report
 
 _REPORTS = "/run/damos-lab-report"
 
+# Looking for plugins and importing those no guest test needs takes half a minute under emulation.
+_PLUGINS = ("-p", "tests.vm.report", "-p", "pytest_timeout", "-p", "no:cacheprovider")
+
 
 @dataclass(frozen=True, slots=True)
 class SuiteResult:
@@ -51,9 +54,13 @@ def run_pytest(
     with tempfile.TemporaryDirectory(prefix="damos-lab-report-") as name:
         report = Path(name) / "report.jsonl"
         job = Job(
-            command=["python", "-m", "pytest", "-p", "tests.vm.report", *_QUIET, *args],
+            command=["python", "-m", "pytest", *_PLUGINS, "--tb=short", *args],
             cwd=PROJECT,
-            env={REPORT_VARIABLE: f"{_REPORTS}/{report.name}", **(env or {})},
+            env={
+                "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+                REPORT_VARIABLE: f"{_REPORTS}/{report.name}",
+                **(env or {}),
+            },
             modules=modules,
             writable={_REPORTS: report.parent},
             timeout_s=timeout_s,
@@ -61,9 +68,6 @@ def run_pytest(
         returncode, output, failure = _boot(kernel, machine or Machine(), job)
         text = report.read_text(encoding="utf-8") if report.exists() else ""
     return SuiteResult(parse_report(text), returncode, output, failure)
-
-
-_QUIET = ("-p", "no:cacheprovider", "--tb=short")
 
 
 def _boot(kernel: str, machine: Machine, job: Job) -> tuple[int | None, str, str | None]:
