@@ -119,6 +119,12 @@ def test_a_nodes_memory_is_its_blocks_within_its_zones_and_ram() -> None:
     assert read_node_ranges(fs, Roots(), 1) == ranges((4 * GiB, 5 * GiB + 256 * MiB))
 
 
+def test_a_block_shared_by_two_nodes_is_cut_where_the_zones_end() -> None:
+    fs = numa_machine()
+    fs.files["/sys/devices/system/node/node0/memory16/state"] = "online"
+    assert read_node_ranges(fs, Roots(), 0) == ranges((0x1000, 0x9F000), (MiB, 2 * GiB))
+
+
 def test_without_memory_blocks_the_zones_decide() -> None:
     fs = numa_machine(blocks=False)
     assert read_node_ranges(fs, Roots(), 1) == ranges((4 * GiB, 5 * GiB + 512 * MiB))
