@@ -1,1 +1,1 @@
-"""damosctl, the command line tool."""
+"""`damosctl`: what people and scripts type. The only floor that prints and exits."""
