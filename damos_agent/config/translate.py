@@ -143,13 +143,13 @@ def near(word: str, known: list[str]) -> str | None:
     return matches[0] if matches else None
 
 
-def _options(kind: Any) -> list[Any]:
+def options_of(kind: Any) -> list[Any]:
     """A type without its Annotated and Union wrappers: the alternatives."""
     origin = get_origin(kind)
     if origin is Annotated:
-        return _options(get_args(kind)[0])
+        return options_of(get_args(kind)[0])
     if origin in (typing.Union, types.UnionType):
-        return [option for part in get_args(kind) for option in _options(part)]
+        return [option for part in get_args(kind) for option in options_of(part)]
     return [kind]
 
 
@@ -157,11 +157,11 @@ def _step(kinds: list[Any], part: str | int) -> list[Any]:
     following: list[Any] = []
     for kind in kinds:
         if isinstance(part, int) and get_origin(kind) is list:
-            following += _options(get_args(kind)[0])
+            following += options_of(get_args(kind)[0])
         elif isinstance(kind, type) and issubclass(kind, BaseModel):
             for name, field in kind.model_fields.items():
                 if (field.alias or name) == part:
-                    following += _options(field.annotation)
+                    following += options_of(field.annotation)
     return following or kinds  # a union's tag is no step
 
 
@@ -186,12 +186,12 @@ def homes_of(shape: type[BaseModel]) -> dict[str, str]:
     while queue:
         kind, path = queue.pop(0)
         if get_origin(kind) is list:
-            queue += [(item, path + "[]") for item in _options(get_args(kind)[0])]
+            queue += [(item, path + "[]") for item in options_of(get_args(kind)[0])]
         elif isinstance(kind, type) and issubclass(kind, BaseModel) and kind not in seen:
             seen.add(kind)
             for name, field in kind.model_fields.items():
                 key = field.alias or name
                 homes.setdefault(key, path or "the top level")
                 inner = f"{path}.{key}" if path else key
-                queue += [(option, inner) for option in _options(field.annotation)]
+                queue += [(option, inner) for option in options_of(field.annotation)]
     return homes
