@@ -1,0 +1,180 @@
+"""From what the compiler found to what is in force: a bad file keeps its own last good version.
+
+`merge` is pure. The name of a file, without its directory, is what it is known by: a file of the
+same name in a higher directory takes over from it, and if that one is bad, the version that was
+in force stays so. Removing the file, or masking it, removes the policy.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field, replace
+
+from damos_agent.agent.atomic import write_atomic
+from damos_agent.model.codec import decode, encode
+from damos_agent.model.compiled import Compiled, CompiledFile
+from damos_agent.model.errors import HostError
+from damos_agent.model.finding import Finding, Severity
+from damos_agent.model.policy import Policy
+from damos_agent.model.settings import Settings
+
+DEFAULT_PATH = "/run/damos-agent/loaded.json"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedPolicy:
+    """A policy in force. `digest` is that of the bytes it was made from.
+
+    When its file is bad now: `stale_since` (seconds since the epoch) tells since when,
+    `bad_digest` which bytes, and `findings` why. Else `findings` are its warnings and notes.
+    """
+
+    path: str
+    digest: str
+    policy: Policy
+    findings: tuple[Finding, ...] = ()
+    masked: tuple[str, ...] = ()
+    stale_since: float | None = None
+    bad_digest: str = ""
+
+    @property
+    def file_digest(self) -> str:
+        """Digest of the file as it is now, good or bad."""
+        return self.bad_digest or self.digest
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A file with errors that has no good version to fall back on."""
+
+    path: str
+    digest: str
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Everything in force. `findings` belong to agent.yaml and to directories."""
+
+    settings: Settings = field(default_factory=Settings)
+    policies: tuple[LoadedPolicy, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def stale(self) -> tuple[LoadedPolicy, ...]:
+        """Policies that run an older version than their file holds."""
+        return tuple(entry for entry in self.policies if entry.stale_since is not None)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was rejected: no file, no directory, not agent.yaml."""
+        errors = any(finding.severity is Severity.ERROR for finding in self.findings)
+        return not (self.stale or self.rejected or errors)
+
+
+def merge(previous: Loaded, compiled: Compiled, now: float) -> Loaded:
+    """What is in force after `compiled`; `now` in seconds since the epoch dates what turned bad."""
+    known = {_name(entry.path): entry for entry in previous.policies}
+    present = {_name(file.path) for file in compiled.files}
+    vanished = [entry for name, entry in known.items() if name not in present]
+    good = [_fresh(file, file.policy) for file in compiled.files if file.policy is not None]
+    taken = {entry.policy.name for entry in good}
+    kept: list[LoadedPolicy] = []
+    rejected: list[Rejected] = []
+    for file in compiled.files:
+        if file.policy is not None or not _has_error(file.findings):
+            continue
+        last = known.get(_name(file.path)) or _moved_here(file, vanished)
+        if last is None or last.policy.name in taken:
+            rejected.append(Rejected(file.path, file.digest, file.findings))
+            continue
+        taken.add(last.policy.name)
+        kept.append(_stale(last, file, now))
+    for entry in vanished:
+        reasons = _unreachable(entry, compiled.findings)
+        if reasons and entry.policy.name not in taken:
+            taken.add(entry.policy.name)
+            kept.append(_stale(entry, CompiledFile(entry.path, "", None, reasons), now))
+    return Loaded(
+        settings=previous.settings if compiled.settings is None else compiled.settings,
+        policies=tuple(sorted([*good, *kept], key=lambda entry: _name(entry.path))),
+        rejected=tuple(rejected),
+        findings=compiled.findings,
+    )
+
+
+def _name(path: str) -> str:
+    return os.path.basename(path)
+
+
+def _has_error(findings: tuple[Finding, ...]) -> bool:
+    return any(finding.severity is Severity.ERROR for finding in findings)
+
+
+def _fresh(file: CompiledFile, policy: Policy) -> LoadedPolicy:
+    return LoadedPolicy(file.path, file.digest, policy, file.findings, file.masked)
+
+
+def _stale(last: LoadedPolicy, file: CompiledFile, now: float) -> LoadedPolicy:
+    return replace(
+        last,
+        path=file.path,
+        findings=file.findings,
+        masked=file.masked,
+        stale_since=now if last.stale_since is None else last.stale_since,
+        bad_digest=file.digest,
+    )
+
+
+def _moved_here(file: CompiledFile, vanished: list[LoadedPolicy]) -> LoadedPolicy | None:
+    """The entry whose file was renamed to `file`: same bytes, or the policy it says it is."""
+    named = {finding.policy for finding in file.findings if finding.policy}
+    for entry in vanished:
+        if entry.file_digest == file.digest or entry.policy.name in named:
+            return entry
+    return None
+
+
+def _unreachable(entry: LoadedPolicy, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """Errors that keep the compiler from the file: it cannot tell that the file is gone."""
+    places = {entry.path, os.path.dirname(entry.path)}
+    return tuple(
+        finding
+        for finding in findings
+        if finding.severity is Severity.ERROR and finding.path in places
+    )
+
+
+def save_loaded(loaded: Loaded, path: str = DEFAULT_PATH) -> None:
+    """Keep `loaded` for the next start; raises `HostError`."""
+    data = json.dumps(encode(loaded), separators=(",", ":")).encode()
+    try:
+        write_atomic(path, data)
+    except OSError as error:
+        raise HostError(
+            f"cannot keep the last good policies: {error.strerror or error}",
+            path=path,
+            errno=error.errno,
+            hint="a restart while a file is bad would lose its last good version",
+        ) from error
+
+
+def read_loaded(path: str = DEFAULT_PATH) -> Loaded:
+    """What the last run kept; nothing if there was none on this boot. Raises `HostError`."""
+    try:
+        with open(path, "rb") as stream:
+            return decode(Loaded, json.load(stream))
+    except FileNotFoundError:
+        return Loaded()
+    except OSError as error:
+        raise HostError(
+            f"cannot be read: {error.strerror or error}", path=path, errno=error.errno
+        ) from error
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise HostError(
+            f"is not of this version of the agent: {error}",
+            path=path,
+            hint="policies are read from their files instead; it is replaced at once",
+        ) from error
