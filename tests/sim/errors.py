@@ -15,3 +15,7 @@ class Crash(BaseException):
 
     A `BaseException` of its own, so that no handler in the code under test can swallow it.
     """
+
+
+class KernelPanicError(BaseException):
+    """The write corrupts this kernel's memory: a second command to a kdamond that has ended."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from tests.sim import status
 from tests.sim.context import RunningContext
-from tests.sim.errors import refuse
+from tests.sim.errors import KernelPanicError, refuse
 from tests.sim.host import Host
 from tests.sim.staged import goals, read_context
 from tests.sim.status import Config, configuration
@@ -37,6 +37,7 @@ class Kdamond:
         self.thread: int | None = None
         self.config: Config = {}
         self.next_refresh = 0
+        self.left_behind: set[str] = set()
 
     def running(self) -> bool:
         """Whether the thread exists; notices that the last target died."""
@@ -82,6 +83,7 @@ class Kdamond:
         if self.running():
             raise refuse(errno.EBUSY)
         self.context = None
+        self.left_behind.clear()
         spec = read_context(self.staged(), machine.host, machine.version)
         if machine.exclusive_module():
             raise refuse(errno.EBUSY)
@@ -104,8 +106,7 @@ class Kdamond:
         if self.context is None:
             raise refuse(errno.EINVAL)
         if not running:
-            cancelled = self.machine.rules.dead_is_cancelled
-            raise refuse(errno.ECANCELED if cancelled else errno.EINVAL)
+            raise self._dead(word)
         if word == "commit":
             self._commit(self.context)
         elif word == "commit_schemes_quota_goals":
@@ -116,6 +117,19 @@ class Kdamond:
             status.clear_tried(self.staged())
         else:
             self._update(word, self.context)
+
+    def _dead(self, word: str) -> BaseException:
+        """The answer of a thread that has ended; some releases keep the request queued."""
+        rules = self.machine.rules
+        if not rules.dead_requests_stay or (word == "commit" and rules.commit_lies):
+            return refuse(errno.ECANCELED if rules.dead_is_cancelled else errno.EINVAL)
+        queue = "walk" if word.startswith("update_schemes_tried") else "call"
+        if queue not in self.left_behind:
+            self.left_behind.add(queue)
+            return refuse(errno.EINVAL)
+        if rules.dead_requests_corrupt and queue == "call":
+            return KernelPanicError(word)
+        return refuse(errno.EBUSY)
 
     def _update(self, word: str, context: RunningContext) -> None:
         if word == "update_schemes_stats":

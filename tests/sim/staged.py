@@ -9,7 +9,7 @@ from tests.sim.errors import refuse
 from tests.sim.host import Host, Range
 from tests.sim.regions import round_out
 from tests.sim.tree import Dir
-from tests.sim.versions import Version
+from tests.sim.versions import Version, behaviour
 
 U32 = 0xFFFF_FFFF
 PAGE = 4096
@@ -142,8 +142,8 @@ def _check_probes(context: Dir, host: Host, attrs: Attrs) -> None:
 
 
 def _ranges(target: Dir, unit: int, version: Version) -> tuple[Range, ...]:
-    """Since the range checks (6.12.101) rounding comes first; before, raw values were compared."""
-    strict = version >= (6, 12)
+    """Strict releases compare after rounding to `unit`, the others compare the raw values."""
+    strict = behaviour(version).strict_ranges
     ranges: list[Range] = []
     for region in target.at("regions").numbered():
         area = region.number("start"), region.number("end")

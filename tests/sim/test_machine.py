@@ -7,8 +7,9 @@ import errno
 import pytest
 
 from tests.sim.damon import SimulatedDamon
+from tests.sim.errors import KernelPanicError
 from tests.sim.machine import SimulatedMachine
-from tests.sim.subject import STATE, SimulatedWorld, Subject
+from tests.sim.subject import STATE, SimulatedWorld, Subject, simulated
 
 STAT = "/sys/module/damon_stat/parameters"
 
@@ -79,3 +80,20 @@ def test_plain_files_refuse_like_real_ones(path: str, code: int) -> None:
         machine.listdir("/proc/1/comm")
     with pytest.raises(OSError, match="Invalid"):
         machine.readlink("/proc/1/comm")
+
+
+@pytest.mark.parametrize(("kernel", "fatal"), [("6.16", False), ("6.17", True)])
+def test_a_second_command_to_an_ended_kdamond(kernel: str, fatal: bool) -> None:
+    subject = simulated(kernel)
+    pid = subject.world.spawn()
+    subject.stage(pid)
+    subject.put(STATE, "on")
+    subject.world.kill(pid)
+    assert subject.refusal(STATE, "update_schemes_stats") == errno.EINVAL
+    if fatal:
+        with pytest.raises(KernelPanicError):
+            subject.put(STATE, "commit")
+    else:
+        assert subject.refusal(STATE, "commit") == errno.EBUSY
+    assert subject.refusal(STATE, "update_schemes_tried_regions") == errno.EINVAL
+    assert subject.refusal(STATE, "update_schemes_tried_regions") == errno.EBUSY

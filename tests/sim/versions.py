@@ -106,7 +106,11 @@ class Behaviour:
     """Differences between releases that no file shows.
 
     `commit_lies`: a failed commit reports success and ends the kdamond (≤ 6.14).
-    `dead_is_cancelled`: commands to an ended kdamond give ECANCELED, else EINVAL.
+    `dead_is_cancelled`: commands to an ended kdamond give ECANCELED (7.0), else EINVAL.
+    `dead_requests_stay`: a command refused by an ended kdamond stays queued (6.14 to 6.19):
+    the next one meets EBUSY.
+    `dead_requests_corrupt`: the next one panics the kernel instead, if it is one of the calls
+    (6.17 to 6.19; seen on 6.17.13, fixed in later stable releases of 6.18).
     `off_is_idempotent`: `off` on an ended kdamond succeeds (7.3), else EPERM.
     `clear_when_off`: clear_schemes_tried_regions needs no running kdamond (6.14).
     `locked_paths`: cgroup path files take the lock.
@@ -115,11 +119,14 @@ class Behaviour:
     `strict_min_regions`: regions are cut at start to reach min_nr_regions (7.1).
     `zero_crossing_resets_age`: going idle or busy resets the age (6.18).
     `zero_quota_stops`: an effective quota of 0 means none at all, not unlimited (7.2.9).
+    `strict_ranges`: staged ranges are checked after rounding (6.12.101, 7.2).
     `joins_staged_regions`: adjacent staged regions become one range at commit (7.3).
     """
 
     commit_lies: bool
     dead_is_cancelled: bool
+    dead_requests_stay: bool
+    dead_requests_corrupt: bool
     off_is_idempotent: bool
     clear_when_off: bool
     locked_paths: bool
@@ -128,14 +135,17 @@ class Behaviour:
     strict_min_regions: bool
     zero_crossing_resets_age: bool
     zero_quota_stops: bool
+    strict_ranges: bool
     joins_staged_regions: bool
 
 
 def behaviour(version: Version, commit_lies: bool | None = None) -> Behaviour:
-    """The behaviour of `version`, taken with its stable fixes; `commit_lies` overrides."""
+    """The behaviour of `version` at the point release the lab has; `commit_lies` overrides."""
     return Behaviour(
         commit_lies=version <= (6, 14) if commit_lies is None else commit_lies,
-        dead_is_cancelled=version >= (6, 18),
+        dead_is_cancelled=version >= (7, 0),
+        dead_requests_stay=(6, 14) <= version < (7, 0),
+        dead_requests_corrupt=(6, 17) <= version < (7, 0),
         off_is_idempotent=version >= (7, 3),
         clear_when_off=version >= (6, 14),
         locked_paths=version >= (6, 12),
@@ -144,5 +154,6 @@ def behaviour(version: Version, commit_lies: bool | None = None) -> Behaviour:
         strict_min_regions=version >= (7, 1),
         zero_crossing_resets_age=version >= (6, 18),
         zero_quota_stops=version >= (7, 2),
+        strict_ranges=version == (6, 12) or version >= (7, 2),
         joins_staged_regions=version >= (7, 3),
     )
