@@ -85,6 +85,11 @@ class Reconciler:
         self._dry_run = dry_run
         self._memory = _Memory()
 
+    @property
+    def foreign_reason(self) -> str:
+        """Why DAMON's kdamonds are not ours to use; empty when they are."""
+        return self._memory.foreign[1]
+
     def adopt(self) -> None:
         """After a start: keep of the ledger what this boot's kernel still shows to be ours."""
         boot_id = read_boot_id(self.machine.fs, self.machine.roots)

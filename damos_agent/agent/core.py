@@ -1,0 +1,280 @@
+"""The agent without its loop: what is loaded, how it stands, and what it has to say.
+
+Every method is one thing the loop does when its time has come. Nothing here waits.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import damos_agent
+from damos_agent.agent.changes import changes, reload_fields
+from damos_agent.agent.events import Event, Logger, emit
+from damos_agent.agent.loader import Loaded, merge, save_loaded
+from damos_agent.agent.meters import Meters
+from damos_agent.agent.outcome import OutcomeReader, PolicyOutcome
+from damos_agent.agent.reconciler import Reconciler, Round, Standing
+from damos_agent.agent.survey import Machine, select
+from damos_agent.algo.target import describe
+from damos_agent.host.system import read_uptime_us
+from damos_agent.kernel.lower import ops_of
+from damos_agent.model.codec import encode
+from damos_agent.model.compiled import Compiled
+from damos_agent.model.damon import PLACEHOLDER_PID, Placement
+from damos_agent.model.errors import DamosError, HostError, KernelError
+from damos_agent.model.feature import Feature, Ops
+from damos_agent.model.policy import PhysicalTarget, PidTarget, Policy
+from damos_agent.model.settings import Settings
+from damos_agent.model.status import AgentStatus, PolicyState, PolicyStatus
+
+_RUNNING = (PolicyState.ACTIVE, PolicyState.OBSERVING, PolicyState.DRIFTED)
+
+
+@dataclass(slots=True)
+class Totals:
+    """Counts since the agent started; times in seconds since the epoch."""
+
+    started: float = 0.0
+    reloads: int = 0
+    reload_failures: int = 0
+    last_reload: float = 0.0
+    last_reload_ok: bool = True
+
+
+@dataclass(slots=True)
+class Core:
+    """`writes()` gives (sysfs writes, refused writes) so far; `wall` the time of day."""
+
+    machine: Machine
+    reconciler: Reconciler
+    logger: Logger
+    writes: Callable[[], tuple[int, int]]
+    loaded: Loaded = field(default_factory=Loaded)
+    wall: Callable[[], float] = time.time
+    meters: Meters = field(default_factory=Meters)
+    totals: Totals = field(default_factory=Totals)
+    standings: dict[str, Standing] = field(default_factory=dict)
+    outcomes: dict[str, PolicyOutcome] = field(default_factory=dict)
+    _reader: OutcomeReader | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self.loaded.settings
+
+    @property
+    def policies(self) -> dict[str, Policy]:
+        """Policies in force by name; each carries the digest of what it was made from."""
+        return {
+            entry.policy.name: replace(
+                entry.policy, origin=replace(entry.policy.origin, digest=entry.digest)
+            )
+            for entry in self.loaded.policies
+        }
+
+    def take(self, compiled: Compiled, trigger: str, duration_us: int) -> None:
+        """Put what the compiler found in force, and log what that changed."""
+        previous, self.loaded = self.loaded, merge(self.loaded, compiled, self.wall())
+        for event, fields in changes(previous, self.loaded):
+            emit(self.logger, event, **fields)
+        counts = reload_fields(previous, self.loaded)
+        emit(
+            self.logger,
+            Event.RELOAD_FINISHED,
+            trigger=trigger,
+            duration_us=duration_us,
+            **counts,
+        )
+        self.totals.reloads += 1
+        self.totals.reload_failures += not self.loaded.ok
+        self.totals.last_reload = self.wall()
+        self.totals.last_reload_ok = self.loaded.ok
+        self._keep_loaded()
+
+    def _keep_loaded(self) -> None:
+        path = f"{self.machine.roots.run}/loaded.json"
+        try:
+            save_loaded(self.loaded, path)
+        except HostError as error:
+            emit(
+                self.logger,
+                Event.STATE_UNUSABLE,
+                path=path,
+                message=error.message,
+                hint=error.hint,
+            )
+
+    def compile_failed(self, error: DamosError) -> None:
+        """The compiler as a whole failed: everything goes on as it was."""
+        emit(self.logger, Event.COMPILE_FAILED, message=error.message, hint=error.hint)
+        self.totals.reloads += 1
+        self.totals.reload_failures += 1
+        self.totals.last_reload_ok = False
+
+    def reconcile(self) -> Round | None:
+        """One round; None when the machine could not be looked at (it is tried again)."""
+        begun = time.monotonic()
+        try:
+            done = self.reconciler.reconcile(self.policies, self.settings)
+        except (HostError, KernelError) as error:
+            self.meters.failed(error)
+            emit(
+                self.logger,
+                Event.RECONCILE_FAILED,
+                message=str(error),
+                hint=error.hint,
+                path=error.path,
+            )
+            return None
+        self.meters.reconciled(time.monotonic() - begun)
+        self._log_states(done.standings)
+        self.standings = done.standings
+        self.outcomes = {n: o for n, o in self.outcomes.items() if n in self.standings}
+        return done
+
+    def _log_states(self, standings: dict[str, Standing]) -> None:
+        for name, now in standings.items():
+            was = self.standings.get(name)
+            if was is not None and (was.state, was.reason) == (now.state, now.reason):
+                continue
+            emit(
+                self.logger,
+                Event.POLICY_STATE_CHANGED,
+                policy=name,
+                state=now.state.value,
+                was=was.state.value if was else "",
+                reason=now.reason,
+            )
+            if now.state is PolicyState.UNSUPPORTED:
+                emit(self.logger, Event.POLICY_UNSUPPORTED, policy=name, reason=now.reason)
+
+    def followed(self) -> tuple[Placement, ...]:
+        """Processes whose end should wake the loop."""
+        placements = (p for r in self.reconciler.ledger.slots.values() for p in r.placements)
+        return tuple(p for p in placements if p.pid != PLACEHOLDER_PID)
+
+    def must_follow(self) -> bool:
+        """Whether any policy's processes can come into being while we look away."""
+        targets = [entry.policy.target for entry in self.loaded.policies]
+        return any(not isinstance(target, (PidTarget, PhysicalTarget)) for target in targets)
+
+    def targets_moved(self) -> bool:
+        """Whether processes of any policy came or went since the last round."""
+        records = {r.policy: r for r in self.reconciler.ledger.slots.values()}
+        try:
+            selections = select(self.policies, self.machine)
+        except HostError:
+            return False
+        for name, found in selections.items():
+            record = records.get(name)
+            placed = {p for p in record.placements if p.pid != PLACEHOLDER_PID} if record else set()
+            standing = self.standings.get(name)
+            waiting = standing is not None and standing.state is PolicyState.WAITING
+            if (record or waiting) and set(found.processes) != placed:
+                return True
+        return False
+
+    def tell_outcomes(self) -> bool:
+        """One outcome per running scheme. True when a round is due: a kdamond ended, or the
+        kernel tuned its intervals, so that ages must be counted anew."""
+        if self._reader is None:
+            self._reader = OutcomeReader(self.machine)
+        now_us = read_uptime_us(self.machine.fs, self.machine.roots)
+        self._reader.begin_round(now_us)
+        self._reader.keep(frozenset(self.standings))
+        again = False
+        for name, policy in self.policies.items():
+            standing = self.standings.get(name)
+            record = self.reconciler.ledger.slots.get(standing.slot) if standing else None
+            if standing is None or record is None or standing.state not in _RUNNING:
+                continue
+            targets = len(record.placements) or 1
+            before = self.outcomes.get(name)
+            try:
+                outcome = self._reader.read(
+                    policy, standing.slot, record.kdamond_pid, targets, now_us
+                )
+            except KernelError:
+                again = True
+                continue
+            self.outcomes[name] = outcome
+            tuned = policy.monitoring.intervals_goal is not None
+            again |= tuned and (before is None or before.aggr_us != outcome.aggr_us)
+            self._log_outcome(policy, outcome, targets)
+        return again
+
+    def _log_outcome(self, policy: Policy, outcome: PolicyOutcome, targets: int) -> None:
+        for scheme in outcome.schemes:
+            fields = encode(scheme)
+            del fields["kind"]
+            for goal in fields["goals"]:
+                del goal["kind"]
+            emit(
+                self.logger,
+                Event.SCHEME_OUTCOME,
+                policy=policy.name,
+                mode=policy.mode.value,
+                backend="kernel",
+                interval_us=outcome.interval_us,
+                targets=targets,
+                regions=outcome.regions,
+                **fields,
+            )
+
+    def status(self) -> AgentStatus:
+        """Everything there is to say, as of now."""
+        features = self.machine.features
+        usable = Feature.COMMIT in features
+        writes, failures = self.writes()
+        return AgentStatus(
+            version=damos_agent.__version__,
+            pid=os.getpid(),
+            started=self.totals.started,
+            now=self.wall(),
+            kernel=features.release,
+            backend="kernel" if usable else "none",
+            backend_reason=features.detail or self.reconciler.foreign_reason,
+            policies=tuple(self._policy(name, policy) for name, policy in self.policies.items()),
+            rejected=tuple(str(f) for entry in self.loaded.rejected for f in entry.findings),
+            last_reload=self.totals.last_reload,
+            last_reload_ok=self.totals.last_reload_ok,
+            reloads=self.totals.reloads,
+            reload_failures=self.totals.reload_failures,
+            sysfs_writes=writes,
+            sysfs_write_failures=failures,
+            drift=dict(self.reconciler.drift_counts),
+            foreign_kdamonds=self.reconciler.foreign_kdamonds,
+            pool=self.reconciler.ledger.pool,
+        )
+
+    def _policy(self, name: str, policy: Policy) -> PolicyStatus:
+        entry = next(e for e in self.loaded.policies if e.policy.name == name)
+        standing = self.standings.get(name, Standing(PolicyState.WAITING, "not looked at yet"))
+        record = self.reconciler.ledger.slots.get(standing.slot)
+        outcome = self.outcomes.get(name)
+        placed = [p for p in record.placements if p.pid != PLACEHOLDER_PID] if record else []
+        physical = ops_of(policy.target) is Ops.PADDR and record is not None
+        failed = standing.state is PolicyState.FAILED
+        return PolicyStatus(
+            name=name,
+            state=standing.state,
+            mode=policy.mode.value,
+            backend="kernel" if record else "none",
+            path=entry.path,
+            digest=entry.digest,
+            reason=standing.reason,
+            slot=standing.slot,
+            kdamond_pid=record.kdamond_pid if record else -1,
+            targets=1 if physical else len(placed),
+            target=describe(policy.target),
+            regions=outcome.regions if outcome else None,
+            sample_us=outcome.sample_us if outcome else policy.monitoring.sample_us,
+            aggr_us=outcome.aggr_us if outcome else policy.monitoring.aggr_us,
+            schemes=outcome.schemes if outcome else (),
+            stale_since=entry.stale_since,
+            last_error=standing.reason if failed else "",
+            bad_file=tuple(str(f) for f in entry.findings) if entry.stale_since else (),
+        )
