@@ -28,6 +28,10 @@ class NoDamonError(DamosError):
     """This machine has no DAMON interface; nothing can be compared with it."""
 
 
+class NothingThereError(DamosError):
+    """The paths that were named hold nothing to work on: silence would look like success."""
+
+
 def exit_code(error: DamosError) -> int:
     """The exit code for an error that ended the command."""
     if isinstance(error, NoDamonError):

@@ -1,0 +1,1 @@
+"""Forms of a report, one small module each: a function from `Report` to text."""

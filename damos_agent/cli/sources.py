@@ -1,0 +1,34 @@
+"""Policies from where the user says: files and directories, or the search path."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from damos_agent.cli.exits import NothingThereError
+from damos_agent.cli.session import Session
+from damos_agent.model.compiled import Compiled
+
+PATHS = click.argument(
+    "paths", nargs=-1, metavar="[PATH]...", type=click.Path(exists=True, allow_dash=False)
+)
+"""Files and directories; none at all means the search path below --config-root."""
+
+
+def compile_from(session: Session, paths: tuple[str, ...]) -> Compiled:
+    """Everything at `paths`, or on the search path. `NothingThereError` if no file is named."""
+    from damos_agent.config.compile import compile_files, compile_tree
+
+    if not paths:
+        return compile_tree(session.roots.config)
+    if not any(map(_holds_files, paths)):
+        raise NothingThereError(
+            f"no policy file in {', '.join(paths)}",
+            hint="of a directory, only its own *.yaml files are read",
+        )
+    return compile_files(paths)
+
+
+def _holds_files(path: str) -> bool:
+    return not os.path.isdir(path) or any(name.endswith(".yaml") for name in os.listdir(path))
