@@ -71,7 +71,6 @@ class Kind(StrEnum):
 
     TEXT = "string"
     INTEGER = "integer"
-    NUMBER = "number"
     FLAG = "boolean"
     TEXTS = "strings"
     INTEGERS = "integers"

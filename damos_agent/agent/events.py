@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from damos_agent.agent.event_spec import Event, Kind
 from damos_agent.agent.event_table import EVENTS
@@ -13,19 +13,19 @@ __all__ = ["EVENTS", "Event", "Logger", "check", "emit"]
 class Logger(Protocol):
     """What `emit` needs of a logger; structlog's bound loggers offer it."""
 
-    def debug(self, event: str, /, **fields: object) -> object:
+    def debug(self, event: str, *args: Any, **kw: Any) -> Any:
         """Log at debug."""
         ...
 
-    def info(self, event: str, /, **fields: object) -> object:
+    def info(self, event: str, *args: Any, **kw: Any) -> Any:
         """Log at info."""
         ...
 
-    def warning(self, event: str, /, **fields: object) -> object:
+    def warning(self, event: str, *args: Any, **kw: Any) -> Any:
         """Log at warning."""
         ...
 
-    def error(self, event: str, /, **fields: object) -> object:
+    def error(self, event: str, *args: Any, **kw: Any) -> Any:
         """Log at error."""
         ...
 
@@ -33,7 +33,6 @@ class Logger(Protocol):
 _PYTHON_TYPES: dict[Kind, type | tuple[type, ...]] = {
     Kind.TEXT: str,
     Kind.INTEGER: int,
-    Kind.NUMBER: (int, float),
     Kind.FLAG: bool,
     Kind.TEXTS: (list, tuple),
     Kind.INTEGERS: (list, tuple),
