@@ -77,9 +77,7 @@ _LIFE = {
         {
             "source": _text("where that is known from: btf, files or version"),
             "ops": _texts("operations sets"),
-            "actions": _texts("DAMOS actions"),
-            "filters": _texts("DAMOS filter types"),
-            "goals": _texts("quota goal metrics"),
+            "features": _texts("capabilities, as `damosctl features` lists them"),
         },
     ),
     Event.LISTENING: EventSpec(

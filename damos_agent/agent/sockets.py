@@ -45,7 +45,7 @@ class Peer:
 class Answer(Protocol):
     """Turns what a client sent into what it gets."""
 
-    def __call__(self, request: bytes, peer: Peer, *, complete: bool) -> bytes | None:
+    def __call__(self, request: bytes, peer: Peer, /, *, complete: bool) -> bytes | None:
         """The answer to `request`, or None to wait for more of it; `complete`: no more comes."""
         ...
 

@@ -1,0 +1,336 @@
+"""`damos-agent`: the daemon's command line, and putting its parts together."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import selectors
+import subprocess
+import sys
+import time
+
+import damos_agent
+from damos_agent.agent.compiler import compile_policies
+from damos_agent.agent.core import Core, Totals
+from damos_agent.agent.dryrun import print_round
+from damos_agent.agent.events import Event, Logger, emit
+from damos_agent.agent.journal import WriteJournal
+from damos_agent.agent.ledger import AgentLock, load_ledger, save_ledger
+from damos_agent.agent.listeners import inherited, listen, listen_unix
+from damos_agent.agent.loader import Loaded, read_loaded
+from damos_agent.agent.log import open_log
+from damos_agent.agent.loop import Loop
+from damos_agent.agent.metrics import HttpAnswer, make_registry
+from damos_agent.agent.notify import Notifier, watchdog_us
+from damos_agent.agent.reconciler import Reconciler
+from damos_agent.agent.sockets import Server
+from damos_agent.agent.status import StatusAnswer
+from damos_agent.agent.survey import Machine
+from damos_agent.agent.watcher import open_watcher
+from damos_agent.host.filesystem import RealFilesystem
+from damos_agent.host.pidfd import ProcessWatcher
+from damos_agent.host.roots import Roots
+from damos_agent.host.system import read_boot_id, read_kernel_release
+from damos_agent.host.targets import TargetReader
+from damos_agent.kernel.apply import Applier
+from damos_agent.kernel.observe import kdamonds_of
+from damos_agent.model.codec import decode
+from damos_agent.model.errors import CompileError, DamosError, HostError
+from damos_agent.model.feature import Feature, Features
+from damos_agent.model.settings import LogFormat, LogLevel, OnExit
+
+EX_FAILURE, EX_NOPERM, EX_CONFIG = 1, 77, 78
+_SETTLE_S = 0.15
+"""How long a kdamond of a kernel before 6.15 may take to die of a commit it refused."""
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """The daemon's few flags; everything else is in agent.yaml."""
+    parser = argparse.ArgumentParser(
+        prog="damos-agent",
+        description="Keeps the machine's memory management matching the policies in "
+        "/etc/damos-agent/policies.d (and /run, /usr/local/lib, /usr/lib).",
+        epilog="Settings: /etc/damos-agent/agent.yaml. Look at a running agent with damosctl.",
+    )
+    parser.add_argument("--once", action="store_true", help="one round, then exit")
+    parser.add_argument("--dry-run", action="store_true", help="write nothing, show what would be")
+    parser.add_argument("--log-format", choices=list(LogFormat), help="overrides agent.yaml")
+    parser.add_argument("--log-level", choices=list(LogLevel), help="overrides agent.yaml")
+    roots = Roots()
+    parser.add_argument("--config-root", default=roots.config, help="where etc/ and usr/ are")
+    parser.add_argument("--sysfs-root", default=roots.sysfs)
+    parser.add_argument("--proc-root", default=roots.proc)
+    parser.add_argument("--cgroup-root", default=roots.cgroup)
+    parser.add_argument("--run-root", default=roots.run, help="state, sockets and lock")
+    parser.add_argument("--version", action="version", version=damos_agent.__version__)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the agent; the exit status (see docs/operations.md)."""
+    arguments = parse_arguments(argv)
+    roots = Roots(
+        arguments.sysfs_root,
+        arguments.proc_root,
+        arguments.cgroup_root,
+        arguments.config_root,
+        arguments.run_root,
+    )
+    log_format = LogFormat(arguments.log_format or LogFormat.AUTO)
+    logger = open_log(log_format, LogLevel(arguments.log_level or LogLevel.INFO))
+    try:
+        loaded = _first_look(roots, logger)
+        settings = loaded.settings
+        logger = open_log(
+            LogFormat(arguments.log_format or settings.log_format),
+            LogLevel(arguments.log_level or settings.log_level),
+        )
+        if arguments.once:
+            return _run_once(arguments, roots, logger)
+        return _run(arguments, roots, logger, loaded)
+    except DamosError as error:
+        return _fail(logger, error)
+
+
+def _fail(logger: Logger, error: DamosError) -> int:
+    denied = isinstance(error, PermissionRequiredError)
+    code = EX_NOPERM if denied else EX_CONFIG if isinstance(error, CompileError) else EX_FAILURE
+    emit(
+        logger,
+        Event.AGENT_FAILED,
+        message=error.message,
+        hint=error.hint,
+        path=error.path,
+        exit_code=code,
+    )
+    return code
+
+
+class PermissionRequiredError(HostError):
+    """The agent lacks a privilege without which it can do nothing."""
+
+
+def _first_look(roots: Roots, logger: Logger) -> Loaded:
+    """What the last run of this boot kept; nothing if it cannot be used."""
+    try:
+        return read_loaded(f"{roots.run}/loaded.json")
+    except HostError as error:
+        emit(
+            logger,
+            Event.STATE_UNUSABLE,
+            path=error.path or roots.run,
+            message=error.message,
+            hint=error.hint,
+        )
+        return Loaded()
+
+
+def detect_features(roots: Roots) -> Features:
+    """What this kernel offers, found by a child (its type information is large); kept for a boot.
+
+    Raises `HostError` when the child cannot tell.
+    """
+    fs = RealFilesystem()
+    release = read_kernel_release(fs, roots)
+    boot_id = read_boot_id(fs, roots)
+    path = f"{roots.run}/features.json"
+    try:
+        with open(path, encoding="utf-8") as file:
+            kept = json.load(file)
+        if kept["boot_id"] == boot_id and kept["version"] == damos_agent.__version__:
+            return decode(Features, kept["features"])
+    except (OSError, ValueError, TypeError, KeyError):
+        pass
+    command = [sys.executable, "-s", "-P", "-m", "damos_agent.kernel.probe", roots.sysfs, release]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode != 0:
+        raise HostError(
+            f"looking for DAMON's features failed: {done.stderr.strip()[-300:]}",
+            hint="is the installation complete?",
+        )
+    data = json.loads(done.stdout)
+    kept = {"boot_id": boot_id, "version": damos_agent.__version__, "features": data}
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(kept, file)
+    except OSError:
+        pass  # only a convenience for the next start
+    return decode(Features, data)
+
+
+def _assemble(
+    roots: Roots, features: Features, logger: Logger, loaded: Loaded, *, dry_run: bool
+) -> Core:
+    fs = RealFilesystem()
+    reader = TargetReader(fs, roots)
+    machine = Machine(fs, roots, features, reader, time.sleep)
+    journal = WriteJournal(logger, kdamonds_of(roots.sysfs))
+    applier = Applier(
+        fs,
+        roots.sysfs,
+        roots.proc,
+        time.sleep,
+        lambda ledger: save_ledger(roots.run, ledger),
+        journal,
+        settle_s=0.0 if Feature.RELIABLE_COMMIT in features else _SETTLE_S,
+    )
+    ledger = load_ledger(roots.run)
+    reconciler = Reconciler(machine, applier, ledger, logger, dry_run=dry_run)
+    core = Core(machine, reconciler, logger, lambda: (journal.writes, journal.failures), loaded)
+    core.totals = Totals(started=time.time())
+    return core
+
+
+def _prepare_run(roots: Roots) -> None:
+    try:
+        os.makedirs(roots.run, mode=0o755, exist_ok=True)
+    except OSError as error:
+        raise PermissionRequiredError(
+            f"cannot make the run directory: {error.strerror}",
+            path=roots.run,
+            hint="run as root, or give --run-root",
+        ) from error
+
+
+def _require_access(roots: Roots, features: Features) -> None:
+    path = f"{kdamonds_of(roots.sysfs)}/nr_kdamonds"
+    if Feature.SYSFS in features and not os.access(path, os.R_OK | os.W_OK):
+        raise PermissionRequiredError(
+            "DAMON's files may not be written",
+            path=path,
+            hint="run as root; in a container, mount /sys/kernel/mm/damon writable",
+        )
+
+
+def _run_once(arguments: argparse.Namespace, roots: Roots, logger: Logger) -> int:
+    _prepare_run(roots)
+    features = detect_features(roots)
+    compiled = compile_policies(roots.config)
+    if arguments.dry_run:
+        core = _assemble(roots, features, logger, Loaded(), dry_run=True)
+        core.take(compiled, "start", 0)
+        done = core.reconcile()
+        if done is None:
+            return EX_FAILURE
+        print_round(done)
+        return 0 if core.loaded.ok else EX_FAILURE
+    lock = AgentLock.take(roots.run)
+    try:
+        _require_access(roots, features)
+        core = _assemble(roots, features, logger, _first_look(roots, logger), dry_run=False)
+        core.reconciler.adopt()
+        core.take(compiled, "start", 0)
+        done = core.reconcile()
+        return 0 if done is not None and core.loaded.ok else EX_FAILURE
+    finally:
+        lock.release()
+
+
+def _run(arguments: argparse.Namespace, roots: Roots, logger: Logger, loaded: Loaded) -> int:
+    _prepare_run(roots)
+    lock = AgentLock.take(roots.run)
+    try:
+        features = detect_features(roots)
+        if not arguments.dry_run:
+            _require_access(roots, features)
+        core = _assemble(roots, features, logger, loaded, dry_run=arguments.dry_run)
+        _announce(core, arguments)
+        core.reconciler.adopt()
+        loop = _make_loop(core)
+        try:
+            loop.open()
+            _serve(loop, core)
+            loop.run()
+            return _stop(loop, core)
+        finally:
+            loop.close()
+    finally:
+        lock.release()
+
+
+def _announce(core: Core, arguments: argparse.Namespace) -> None:
+    features = core.machine.features
+    emit(
+        core.logger,
+        Event.AGENT_STARTED,
+        kernel=features.release,
+        config_root=core.machine.roots.config,
+        dry_run=arguments.dry_run,
+    )
+    emit(
+        core.logger,
+        Event.FEATURES_DETECTED,
+        source=features.source.value,
+        ops=sorted(features.ops),
+        features=sorted(features.present),
+    )
+    usable = Feature.COMMIT in features
+    reason = "DAMON's sysfs interface is there" if usable else features.detail
+    emit(
+        core.logger,
+        Event.BACKEND_SELECTED,
+        backend="kernel" if usable else "none",
+        reason=reason,
+    )
+
+
+def _make_loop(core: Core) -> Loop:
+    loop = Loop(
+        core,
+        selectors.DefaultSelector(),
+        Notifier.from_environ(os.environ),
+        ProcessWatcher(core.machine.fs, core.machine.roots),
+        watchdog_us=watchdog_us(os.environ, os.getpid()),
+    )
+    roots = core.machine.roots
+    loop.watcher = open_watcher(roots.config, loop.hint, core.settings.watch)
+    return loop
+
+
+def _serve(loop: Loop, core: Core) -> None:
+    path = f"{core.machine.roots.run}/status.sock"
+    answer = StatusAnswer({"status": core.status}, {"reload": loop.request_reload})
+    loop.servers.append(Server(loop.selector, listen_unix(path), answer))
+    emit(core.logger, Event.LISTENING, purpose="status", address=f"unix:{path}")
+    listeners = inherited(os.environ, os.getpid(), "metrics")
+    if core.settings.metrics.listen:
+        listeners.append(listen(core.settings.metrics.listen))
+    if not listeners:
+        return
+    answer_http = HttpAnswer(make_registry(core.status, core.meters))
+    for listener in listeners:
+        address = str(listener.getsockname())
+        loop.servers.append(Server(loop.selector, listener, answer_http))
+        emit(core.logger, Event.LISTENING, purpose="metrics", address=address)
+
+
+def _stop(loop: Loop, core: Core) -> int:
+    loop.notifier.stopping()
+    keep = core.settings.on_exit is OnExit.KEEP
+    count = len(core.reconciler.ledger.slots)
+    code = 0
+    try:
+        if not keep:
+            count = core.reconciler.release(core.settings)
+    except DamosError as error:
+        emit(
+            core.logger,
+            Event.RECONCILE_FAILED,
+            message=str(error),
+            hint=error.hint,
+            path=error.path,
+        )
+        code = EX_FAILURE
+    emit(
+        core.logger,
+        Event.AGENT_STOPPED,
+        reason=loop.stop_reason,
+        on_exit=core.settings.on_exit.value,
+        kdamonds=count,
+    )
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
