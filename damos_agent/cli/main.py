@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import replace
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -34,23 +34,44 @@ VERBS: Final[dict[str, str]] = {
 """Verb → its line in `--help`; the module of a verb has its name."""
 
 _ROOTS: Final = Roots()
+F = TypeVar("F", bound=Callable[..., object])
 
 
 class Damosctl(click.Group):
     """Finds verbs by name, maps errors to exit codes and never shows a traceback by itself."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """The verbs in the order people need them."""
         return list(VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with a guess at what a misspelt verb was meant to be."""
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            close = get_close_matches(args[0], VERBS, 1)
+            guess = f" Did you mean {close[0]}?" if close else ""
+            ctx.fail(f"No such verb {args[0]!r}.{guess}")
+        return super().resolve_command(ctx, args)
+
+    def get_command(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click's signature
+        cmd_name: str,
+    ) -> click.Command | None:
         """Import the verb's module; its `command` is the verb."""
         if cmd_name not in VERBS:
             return None
         command = import_module(f"damos_agent.cli.{cmd_name}").command
         return command if isinstance(command, click.Command) else None
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click's signature
+        formatter: click.HelpFormatter,
+    ) -> None:
         """The table of verbs, without importing them."""
         with formatter.section("Verbs"):
             formatter.write_dl(list(VERBS.items()))
@@ -116,7 +137,7 @@ def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> 
         ctx.exit()
 
 
-def _root(name: str, default: str, text: str) -> Any:
+def _root(name: str, default: str, text: str) -> Callable[[F], F]:
     return click.option(
         f"--{name}-root", metavar="DIR", default=default, show_default=True, help=text
     )
@@ -151,7 +172,7 @@ def _root(name: str, default: str, text: str) -> Any:
     help="Print the version and exit.",
 )
 @click.pass_context
-def damosctl(ctx: click.Context, color: str, debug: bool, **roots: str) -> None:
+def damosctl(ctx: click.Context, /, color: str, debug: bool, **roots: str) -> None:
     """Memory policies for Linux: check them, plan them, and see what they do.
 
     Only `reload` changes anything, and only by asking the agent.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from damos_agent.host.filesystem import Filesystem, RealFilesystem
 from damos_agent.host.roots import Roots
@@ -15,8 +15,8 @@ from damos_agent.host.roots import Roots
 class Session:
     """`color`: True and False as asked for, None to look at the terminal. `debug`: tracebacks."""
 
-    roots: Roots = Roots()
-    fs: Filesystem = RealFilesystem()
+    roots: Roots = field(default_factory=Roots)
+    fs: Filesystem = field(default_factory=RealFilesystem)
     sleep: Callable[[float], None] = time.sleep
     now: Callable[[], float] = time.time
     color: bool | None = None

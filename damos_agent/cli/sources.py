@@ -9,6 +9,9 @@ import click
 from damos_agent.cli.exits import NothingThereError
 from damos_agent.cli.session import Session
 from damos_agent.model.compiled import Compiled
+from damos_agent.model.finding import Severity
+from damos_agent.model.policy import Policy
+from damos_agent.model.settings import Settings
 
 PATHS = click.argument(
     "paths", nargs=-1, metavar="[PATH]...", type=click.Path(exists=True, allow_dash=False)
@@ -32,3 +35,20 @@ def compile_from(session: Session, paths: tuple[str, ...]) -> Compiled:
 
 def _holds_files(path: str) -> bool:
     return not os.path.isdir(path) or any(name.endswith(".yaml") for name in os.listdir(path))
+
+
+def effective(compiled: Compiled) -> tuple[dict[str, Policy], Settings]:
+    """The policies that are usable, by name, and the agent's settings."""
+    policies = {file.policy.name: file.policy for file in compiled.files if file.policy}
+    return policies, compiled.settings or Settings()
+
+
+def report_errors(compiled: Compiled) -> bool:
+    """Print errors (not warnings) on stderr; whether there were any."""
+    from damos_agent.cli.output.text import line
+
+    found = [*compiled.findings, *(item for file in compiled.files for item in file.findings)]
+    errors = [item for item in found if item.severity is Severity.ERROR]
+    for item in errors:
+        click.echo(line(item), err=True)
+    return bool(errors)
