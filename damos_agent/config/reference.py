@@ -141,7 +141,7 @@ def _type_words(schema: dict[str, Any], defs: dict[str, Any]) -> str:
         return f"number {schema.get('minimum', 0)} to {schema['maximum']}"
     words = {"object": "mapping", "string": "text", "integer": "number", "boolean": "true, false"}
     if isinstance(kind, list):
-        return " or ".join(words.get(item, item) for item in kind)
+        return " or ".join(words.get(str(item), str(item)) for item in kind)
     return words.get(str(kind), str(kind))
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import StrictInt
+from pydantic import StrictInt, model_validator
 
 from damos_agent.config.quantities import (
     U32,
@@ -15,6 +15,7 @@ from damos_agent.config.quantities import (
     Permil,
     Share,
     ShareBound,
+    fail,
 )
 from damos_agent.config.shape import Metadata, Shape, described
 from damos_agent.config.shape_filter import FilterShape, SizeRangeShape
@@ -131,7 +132,10 @@ class SchemeShape(Shape):
 
     action: Action = described("DAMOS action.", kernel="action")
     pattern: PatternShape = described(
-        "Which regions.", default_factory=PatternShape, shown={}, kernel="access_pattern"
+        "Which regions. Required unless the action is stat.",
+        default_factory=PatternShape,
+        shown={},
+        kernel="access_pattern",
     )
     apply_interval: Duration | None = described(
         "Time between two applications; the aggregation interval if not given.", None,
@@ -151,6 +155,16 @@ class SchemeShape(Shape):
         "Stop after so many passes over the memory; 0 means never.", 0,
         since="7.0", kernel="stats/max_nr_snapshots", ge=0, le=ULONG_MAX,
     )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _pattern_is_deliberate(self) -> Self:
+        if "pattern" not in self.model_fields_set and self.action is not Action.STAT:
+            fail(
+                "DA023",
+                f"`pattern` is required for {self.action}",
+                "add pattern:, or pattern: {} where all memory is meant",
+            )
+        return self
 
 
 class PolicySpec(Shape):
