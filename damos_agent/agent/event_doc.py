@@ -105,7 +105,7 @@ def events_page() -> str:
         "may be added. Every line also carries `timestamp` (UTC), `level`, `event`, `pid` and",
         "`version`.",
         "",
-        "Under systemd levels are priorities: `journalctl -u damos-agent -p warning` shows problems.",
+        "Under systemd, levels are priorities: try `journalctl -u damos-agent -p warning`.",
         "All outcomes of a policy as a stream:",
         "",
         "    journalctl -u damos-agent -o cat -f |",
