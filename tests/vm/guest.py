@@ -9,6 +9,7 @@ that the guest writes reaches the host, except below the directories it was give
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,7 +31,7 @@ from tests.vm.host import ensure_host_packages, require_root
 from tests.vm.initramfs import build
 from tests.vm.kvm import kvm_works
 from tests.vm.packages import Kernel, fetch
-from tests.vm.process import child, virtiofs_share
+from tests.vm.process import RUN_VIRTIOFSD, child, virtiofs_share
 from tests.vm.qemu import Boot, Machine
 from tests.vm.qemu import command as qemu_command
 
@@ -113,8 +114,22 @@ def boot(series: str, machine: Machine, job: Job) -> GuestResult:
     kernel = fetch(series)
     if not machine.virtual_time and kvm_works(kernel):
         machine = Machine(machine.memory_mib, machine.cpus, machine.numa_nodes, kvm=True)
+    _sweep(Path(tempfile.gettempdir()))
     with tempfile.TemporaryDirectory(prefix=f"damos-lab-{os.getpid()}-") as directory:
         return _Run(kernel, machine, job, Path(directory)).outcome()
+
+
+def _sweep(temporary: Path) -> None:
+    """Directories and pid files of lab processes that were killed are gone."""
+    kept = [*temporary.glob("damos-lab-*"), *RUN_VIRTIOFSD.glob(".*damos-lab-*")]
+    for path in kept:
+        owner = re.search(r"damos-lab-(\d+)-", path.name)
+        if owner is None or Path("/proc", owner[1]).exists():
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +151,7 @@ class _Run:
         self.exchange.mkdir()
         script = job_script(self.kernel, self.job)
         (self.exchange / "job.sh").write_text(script, encoding="utf-8")
+        (self.exchange / "first.sh").write_text(first_script(self.job), encoding="utf-8")
         initramfs = self.directory / "initramfs"
         shares = self._shares()
         pairs = [(tag, path) for tag, path, _ in shares if tag != "rootfs"]
@@ -203,14 +219,15 @@ class _Run:
         status = _read(self.exchange / "status").strip()
         console = _read(self.console)
         release = self.kernel.release
-        if self.job.interactive:
+        begun = (self.exchange / "started").exists()
+        if self.job.interactive and begun:
             return GuestResult(release, int(status or 0), "", "", "", seconds)
         if status:
             stdout, stderr = _read(self.exchange / "stdout"), _read(self.exchange / "stderr")
             return GuestResult(release, int(status), stdout, stderr, console, seconds)
         if panic := re.search(r"Kernel panic.*", console):
             raise self._error(GuestPanicError, f"kernel {release}: {panic[0]}")
-        if (self.exchange / "started").exists():
+        if begun:
             raise self._error(GuestDiedError, f"guest {release} went off during the command")
         said = _read(self.directory / "qemu.log") + _read(self.exchange / "setup")
         raise self._error(GuestBootError, f"guest {release} did not start the command\n{said}")
@@ -222,6 +239,16 @@ class _Run:
             stdout=_read(self.exchange / "stdout"),
             stderr=_read(self.exchange / "stderr"),
         )
+
+
+def first_script(job: Job) -> str:
+    """The shell script that is the guest's process 1: run the job, then switch the guest off."""
+    console = "setsid -c " if job.interactive else ""
+    streams = "</dev/ttyS0 >/dev/ttyS0 2>&1" if job.interactive else "</dev/null"
+    return (
+        f"{console}/bin/sh {JOB_DIRECTORY}/job.sh {streams}\nsync\n/bin/busybox poweroff -f\n"
+        "while :; do sleep 60; done\n"
+    )
 
 
 def job_script(kernel: Kernel, job: Job) -> str:

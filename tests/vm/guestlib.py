@@ -29,14 +29,19 @@ def require_guest() -> None:
 
 
 @contextmanager
-def zram_swap(size_mib: int = 512, algorithm: str = "lz4") -> Iterator[Path]:
-    """A compressed swap device of that size is on within the block, and gone afterwards."""
+def zram_swap(size_mib: int = 512, algorithm: str | None = None) -> Iterator[Path]:
+    """A compressed swap device of that size is on within the block, and gone afterwards.
+
+    Without an algorithm it is lz4, or the kernel's default where there is no lz4 (6.1).
+    """
     require_guest()
     subprocess.run(["modprobe", "zram", "num_devices=0"], check=True)
     number = (_ZRAM_CONTROL / "hot_add").read_text(encoding="ascii").strip()
     device, knobs = Path(f"/dev/zram{number}"), Path(f"/sys/block/zram{number}")
     try:
-        (knobs / "comp_algorithm").write_text(algorithm, encoding="ascii")
+        offered = (knobs / "comp_algorithm").read_text(encoding="ascii")
+        if algorithm or "lz4" in offered:
+            (knobs / "comp_algorithm").write_text(algorithm or "lz4", encoding="ascii")
         (knobs / "disksize").write_text(f"{size_mib}M", encoding="ascii")
         subprocess.run(["mkswap", str(device)], check=True, capture_output=True)
         subprocess.run(["swapon", str(device)], check=True)
@@ -72,6 +77,11 @@ def _await_off(state: Path) -> None:
         if time.monotonic() > deadline:
             raise RuntimeError(f"{state} stays on")
         time.sleep(0.05)
+
+
+def has_damon() -> bool:
+    """Whether this kernel has DAMON's sysfs (Debian's 6.1 has not)."""
+    return DAMON_ADMIN.is_dir()
 
 
 @contextmanager

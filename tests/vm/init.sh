@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: Apache-2.0
 # First process of a lab guest: makes the host's root writable under an overlay, prepares a
-# usual Linux system in it, runs /run/damos-lab/job.sh there and powers off.
+# usual Linux system in it and becomes /run/damos-lab/first.sh there, which ends with poweroff.
 #
 # In the initramfs: /order (modules to load, one path a line), /shares (tag and path a line),
 # /rebinds (paths below a hidden directory that must stay visible, one a line).
@@ -70,10 +70,5 @@ while read -r tag path; do
     mkdir -p "$root$path" && mount -t virtiofs "$tag" "$root$path" || fail "share $path"
 done </shares
 
-if grep -qw damos_lab.shell /newroot/proc/cmdline; then
-    setsid -c chroot $root /bin/sh /run/damos-lab/job.sh <$root/dev/ttyS0 >$root/dev/ttyS0 2>&1
-else
-    chroot $root /bin/sh /run/damos-lab/job.sh </dev/null
-fi
-sync
-poweroff -f
+# The first process itself must change its root: the kernel looks for modprobe from there.
+exec switch_root $root /bin/sh /run/damos-lab/first.sh

@@ -10,6 +10,8 @@ from pathlib import Path
 from tests.vm.errors import HostNotReadyError
 from tests.vm.host import VIRTIOFSD
 
+RUN_VIRTIOFSD = Path("/var/run/virtiofsd")
+
 _SOCKET_WAIT_S = 10.0
 
 
@@ -71,4 +73,4 @@ def _await_socket(socket: Path, process: subprocess.Popen[bytes], log: Path) -> 
 
 def _lock_file(socket: Path) -> Path:
     """The pid file that virtiofsd leaves behind, named after the socket with dots for slashes."""
-    return Path("/var/run/virtiofsd") / f"{str(socket).replace('/', '.')}.pid"
+    return RUN_VIRTIOFSD / f"{str(socket).replace('/', '.')}.pid"

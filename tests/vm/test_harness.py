@@ -2,7 +2,10 @@
 """The lab itself: what a guest run returns, and what it leaves behind."""
 
 import os
+import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ from tests.vm.errors import (
     GuestPanicError,
     GuestTimeoutError,
 )
-from tests.vm.guest import run
+from tests.vm.guest import PROJECT, run
 from tests.vm.pytest_guest import run_pytest
 
 pytestmark = pytest.mark.lab
@@ -111,3 +114,36 @@ def test_a_pytest_whose_guest_panics_keeps_the_outcomes_up_to_there() -> None:
     assert "assert 1 == 2" in suite.node(f"{nodes}::test_failing").message
     assert "cut short" in suite.node(f"{nodes}::test_panic").message
     assert "not run" in suite.node(f"{nodes}::test_after").message
+
+
+def test_a_killed_harness_takes_its_guest_along_and_the_next_run_cleans_up() -> None:
+    argv = [sys.executable, "-m", "tests.vm", "--kernel", "6.12", "--", "sleep", "1000"]
+    harness = subprocess.Popen(argv, cwd=PROJECT)
+    children = _await_children(harness.pid)
+    harness.kill()
+    harness.wait()
+    own = f"damos-lab-{harness.pid}-*"
+    assert [*Path(tempfile.gettempdir()).glob(own)]
+
+    assert run("6.12", ["true"], modules=()).returncode == 0
+
+    assert not [pid for pid in children if _runs(pid)]
+    assert not [*Path(tempfile.gettempdir()).glob(own)]
+
+
+def _await_children(pid: int) -> list[int]:
+    """QEMU and the two shares of a harness that has just been started."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        if len(text.split()) == 3:
+            return [int(word) for word in text.split()]
+        time.sleep(0.1)
+    raise AssertionError("the harness did not start its three children")
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
