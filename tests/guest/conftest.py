@@ -1,0 +1,27 @@
+"""Each guest test gets a rig of its own, swap, and a clean DAMON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.guest.rig import Rig
+from tests.vm.guestlib import reset_damon, set_damon_stat, zram_swap
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    """An agent not yet started, DAMON free and unused, zram swap on."""
+    tmp_path.chmod(0o755)
+    set_damon_stat(enabled=False)
+    reset_damon()
+    made = Rig(tmp_path)
+    with zram_swap(512):
+        try:
+            made.setup()
+            yield made
+        finally:
+            made.close()
+            reset_damon()
