@@ -194,11 +194,6 @@ _KERNEL = {
             "old": _text("what it held", optional=True),
         },
     ),
-    Event.WRITE_RETRIED: EventSpec(
-        Level.DEBUG,
-        "The kernel was busy; the write is tried again.",
-        {"path": SYSFS, "value": _text("what is written"), "attempt": _count("from 1")},
-    ),
     Event.WRITE_FAILED: EventSpec(
         Level.ERROR,
         "The kernel refused a write.",
@@ -248,11 +243,6 @@ _KERNEL = {
         "A slot's plan failed half-way.",
         {"policy": POLICY, "slot": SLOT, "message": MESSAGE, "hint": HINT},
     ),
-    Event.SLOT_RESTORED: EventSpec(
-        Level.WARNING,
-        "After a failure the staged files were put back to what the kdamond runs.",
-        {"policy": POLICY, "slot": SLOT, "writes": _count("writes taken")},
-    ),
     Event.POOL_CREATED: EventSpec(
         Level.INFO, "Kdamond directories were created.", {"slots": _count("how many")}
     ),
@@ -260,11 +250,6 @@ _KERNEL = {
         Level.INFO,
         "A kdamond left by an earlier run matches its record and goes on undisturbed.",
         {"policy": POLICY, "slot": SLOT, "kdamond_pid": KDAMOND},
-    ),
-    Event.KDAMOND_LOST: EventSpec(
-        Level.WARNING,
-        "A kdamond of ours no longer runs, or is no longer the one we started.",
-        {"policy": POLICY, "slot": SLOT, "reason": REASON},
     ),
     Event.FOREIGN_KDAMOND_FOUND: EventSpec(
         Level.WARNING,
@@ -317,11 +302,6 @@ _POLICY = {
             "removed": Field(Kind.INTEGERS, "pids that went"),
             "targets": _count("how many there are now"),
         },
-    ),
-    Event.TARGET_GONE: EventSpec(
-        Level.INFO,
-        "No process matches a policy's target any more; it waits for one.",
-        {"policy": POLICY, "target": _text("what is looked for")},
     ),
     Event.POLICY_STATE_CHANGED: EventSpec(
         Level.INFO,

@@ -1,5 +1,6 @@
 """The table of events is complete, enforced, and what schemas and pages say."""
 
+import ast
 import io
 import json
 from dataclasses import fields
@@ -130,3 +131,42 @@ def test_a_stale_page_is_told_and_renewed(
 def test_fields_are_described() -> None:
     described: list[Field] = [f for spec in EVENTS.values() for f in spec.fields.values()]
     assert all(field.meaning for field in described)
+
+
+def emit_calls() -> list[tuple[str, Event, set[str], bool]]:
+    """Every `emit(logger, Event.X, …)` of the source: place, event, fields, whether all of them."""
+    calls = []
+    for path in sorted((ROOT / "damos_agent").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Call(
+                    func=ast.Name(id="emit"),
+                    args=[_, ast.Attribute(value=ast.Name(id="Event"), attr=name)],
+                    keywords=keywords,
+                ):
+                    given = {keyword.arg for keyword in keywords if keyword.arg is not None}
+                    whole = len(given) == len(keywords)
+                    calls.append((f"{path.name}:{node.lineno}", Event[name], given, whole))
+    return calls
+
+
+def test_every_call_in_the_source_gives_the_fields_of_the_table() -> None:
+    """`emit` raises on a wrong field; this finds it also on paths no other test takes."""
+    calls = emit_calls()
+    assert len(calls) > 20
+    wrong = []
+    for place, event, given, whole in calls:
+        known = EVENTS[event].fields
+        required = {name for name, field in known.items() if not field.optional}
+        if given - known.keys() or (whole and required - given):
+            wrong.append((place, event.value, given - known.keys(), required - given))
+    assert wrong == []
+
+
+def test_every_event_is_used_somewhere() -> None:
+    source = "".join(
+        path.read_text()
+        for path in (ROOT / "damos_agent").rglob("*.py")
+        if path.name not in ("event_spec.py", "event_table.py")
+    )
+    assert [event.name for event in Event if f"Event.{event.name}" not in source] == []
