@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--virtual-time", action="store_true", help="clock counts instructions")
     parser.add_argument("--timeout", type=float, default=300.0, metavar="SECONDS")
     parser.add_argument("--module", action="append", help="load it first (default: zram)")
+    parser.add_argument("--no-modules", action="store_const", const=[], dest="module")
     parser.add_argument("--kernel-arg", action="append", default=[], metavar="ARG")
     parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument(
