@@ -119,7 +119,7 @@ class Behaviour:
     `strict_min_regions`: regions are cut at start to reach min_nr_regions (7.1).
     `zero_crossing_resets_age`: going idle or busy resets the age (6.18).
     `zero_quota_stops`: an effective quota of 0 means none at all, not unlimited (7.2.9).
-    `strict_ranges`: staged ranges are checked after rounding (6.12.101, 7.2).
+    `strict_ranges`: staged ranges are checked after rounding (6.12.101, 7.1).
     `joins_staged_regions`: adjacent staged regions become one range at commit (7.3).
     """
 
@@ -154,6 +154,6 @@ def behaviour(version: Version, commit_lies: bool | None = None) -> Behaviour:
         strict_min_regions=version >= (7, 1),
         zero_crossing_resets_age=version >= (6, 18),
         zero_quota_stops=version >= (7, 2),
-        strict_ranges=version == (6, 12) or version >= (7, 2),
+        strict_ranges=version == (6, 12) or version >= (7, 1),
         joins_staged_regions=version >= (7, 3),
     )
