@@ -34,6 +34,8 @@ def schemas() -> dict[str, str]:
 def _text(shape: type[BaseModel], name: str) -> str:
     schema = normalise(shape.model_json_schema(by_alias=True))
     definitions = schema.pop("definitions", {})
+    if "ProcessShape" in definitions:
+        definitions["ProcessShape"]["minProperties"] = 1
     for key in _ONE_KEY:
         if key in definitions:
             definitions[key] |= {"minProperties": 1, "maxProperties": 1}

@@ -33,12 +33,14 @@ def dangers(before: Policy, after: Policy) -> list[str]:
         found.append("schemes")
     for scheme in acting:
         # The scheme it came from: a dropped neighbour must not make the rest look new.
-        found += min((_scheme_dangers(old, scheme) for old in before.schemes), key=len)
+        found += min(
+            (_scheme_dangers(old, scheme) for old in before.schemes), key=lambda one: len(one)
+        )
     return found
 
 
 def _scheme_dangers(old: Scheme, new: Scheme) -> list[str]:
-    found = []
+    found: list[str] = []
     if new.action is not old.action:
         found.append("action")
     found += _pattern_dangers(old.pattern, new.pattern)
