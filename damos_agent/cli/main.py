@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from damos_agent.cli import exits
+from damos_agent.cli.complaint import complain
 from damos_agent.cli.session import Session, color_wish
 from damos_agent.host.roots import Roots
 from damos_agent.model.errors import DamosError
@@ -119,14 +120,6 @@ class Damosctl(click.Group):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return exits.FAILED
         return result if isinstance(result, int) else exits.OK
-
-
-def complain(error: DamosError) -> None:
-    """Say on stderr what is wrong, where, and what to do."""
-    place = f"{error.path}: " if error.path else ""
-    click.echo(click.style("error: ", fg="red", bold=True) + place + error.message, err=True)
-    if hint := exits.hint_for(error):
-        click.echo(click.style("hint:  ", fg="cyan") + hint, err=True)
 
 
 def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:

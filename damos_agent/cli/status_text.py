@@ -1,0 +1,156 @@
+"""The agent's status for people: two lines about the agent, one row per scheme."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import click
+
+from damos_agent.cli.output.report import plural
+from damos_agent.cli.table import Column, Row, lay_out
+from damos_agent.model.policy import MetricUnit
+from damos_agent.model.status import (
+    AgentStatus,
+    GoalStatus,
+    PolicyState,
+    PolicyStatus,
+    SchemeOutcome,
+)
+from damos_agent.model.units import format_share, human_size
+
+_COLORS = {
+    PolicyState.ACTIVE: "green",
+    PolicyState.OBSERVING: "cyan",
+    PolicyState.WAITING: "blue",
+    PolicyState.UNSUPPORTED: "yellow",
+    PolicyState.FAILED: "red",
+    PolicyState.DRIFTED: "magenta",
+}
+_COLUMNS = (
+    Column("POLICY"),
+    Column("MODE", spare=1),
+    Column("BACKEND", spare=2),
+    Column("STATE"),
+    Column("TARGETS", right=True, spare=3),
+    Column("ACTION"),
+    Column("APPLIED", right=True),
+    Column("LATELY", right=True),
+    Column("QUOTA", right=True),
+)
+
+
+def render(status: AgentStatus, width: int | None) -> str:
+    """Everything; `width` None for a pipe."""
+    lines = [*agent_lines(status), ""]
+    if status.policies:
+        rows = [row for policy in status.policies for row in _rows(policy)]
+        lines += lay_out(_COLUMNS, rows, width)
+    else:
+        lines.append("no policies")
+    if status.rejected:
+        lines += ["", click.style("rejected:", fg="red", bold=True)]
+        lines += [f"  {text}" for text in status.rejected]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def brief(status: AgentStatus) -> str:
+    """One line: `3 policies: 2 active, 1 waiting`."""
+    counts = Counter(policy.state for policy in status.policies)
+    parts = [f"{counts[state]} {state}" for state in PolicyState if counts[state]]
+    if status.rejected:
+        parts.append(f"{len(status.rejected)} rejected")
+    total = len(status.policies)
+    text = f"{total} policy" if total == 1 else f"{total} policies"
+    return f"{text}: {', '.join(parts)}" if parts else text
+
+
+def agent_lines(status: AgentStatus) -> Iterator[str]:
+    """What there is to say about the agent as a whole; troubles get lines of their own."""
+    name = click.style(f"damos-agent {status.version}", bold=True)
+    up = span(status.now - status.started)
+    backend = f"backend {status.backend}"
+    if status.backend_reason:
+        backend += f" ({status.backend_reason})"
+    yield f"{name} (pid {status.pid}), up {up}, Linux {status.kernel}, {backend}"
+    reload = f"read {span(status.now - status.last_reload)} ago" if status.last_reload else ""
+    writes = plural(status.sysfs_writes, "sysfs write")
+    yield ", ".join(filter(None, (brief(status), reload, writes)))
+    if not status.last_reload_ok:
+        yield click.style("the last reload failed: the policies before it stay", fg="red")
+    if status.sysfs_write_failures:
+        failures = plural(status.sysfs_write_failures, "write")
+        yield click.style(f"the kernel refused {failures}", fg="yellow")
+    if status.foreign_kdamonds:
+        foreign = plural(status.foreign_kdamonds, "kdamond")
+        yield click.style(f"{foreign} of somebody else left alone", fg="yellow")
+    for policy, count in status.drift.items():
+        yield click.style(f"{policy}: changed from outside {plural(count, 'time')}", fg="magenta")
+
+
+def _rows(policy: PolicyStatus) -> Iterator[Row]:
+    backend = f"{policy.backend} {policy.slot}" if policy.slot >= 0 else policy.backend
+    state = click.style(policy.state, fg=_COLORS[policy.state], bold=True)
+    head = (policy.name, policy.mode, backend, state, str(policy.targets))
+    if not policy.schemes:
+        yield Row((*head, "-", "-", "-", "-"), tuple(_notes(policy)))
+    for number, scheme in enumerate(policy.schemes):
+        last = number == len(policy.schemes) - 1
+        notes = [f"  {goal_text(goal)}" for goal in scheme.goals]
+        if last:
+            notes += _notes(policy)
+        yield Row((*(head if number == 0 else [""] * 5), *_cells(scheme)), tuple(notes))
+
+
+def _cells(scheme: SchemeOutcome) -> tuple[str, str, str, str]:
+    applied, lately = human_size(scheme.sz_applied), human_size(scheme.sz_applied_delta)
+    return scheme.action, applied, f"+{lately}", _quota(scheme)
+
+
+def _quota(scheme: SchemeOutcome) -> str:
+    """The effective quota, and the cap where they differ."""
+    if scheme.effective_bytes is None:
+        return human_size(scheme.quota_bytes) if scheme.quota_bytes else "-"
+    effective = human_size(scheme.effective_bytes)
+    if scheme.quota_bytes in (0, scheme.effective_bytes):
+        return effective if scheme.effective_bytes else "-"
+    return f"{effective} of {human_size(scheme.quota_bytes)}"
+
+
+def _notes(policy: PolicyStatus) -> Iterator[str]:
+    if policy.target:
+        yield click.style(f"  {policy.target}", dim=True)
+    if policy.reason:
+        yield f"  {policy.reason}"
+    if policy.last_error and policy.last_error != policy.reason:
+        yield click.style(f"  last error: {policy.last_error}", fg="red")
+    for text in policy.bad_file:
+        yield click.style(f"  the file has errors, its last good version runs: {text}", fg="red")
+
+
+def goal_text(goal: GoalStatus) -> str:
+    """`goal memory_psi_some: 0.4% of 1%`."""
+    current = "?" if goal.current is None else _amount(goal.current, goal.unit)
+    return f"goal {goal.metric}: {current} of {_amount(goal.target, goal.unit)}"
+
+
+def _amount(value: int, unit: str) -> str:
+    match unit:
+        case MetricUnit.SIZE:
+            return human_size(value)
+        case MetricUnit.SHARE:
+            return format_share(value)
+        case MetricUnit.SHARE_PER_MINUTE:
+            return f"{format_share(value)}/min"
+    return str(value)
+
+
+def span(seconds: float) -> str:
+    """A duration in its two greatest units: `3h 12m`."""
+    left = max(int(seconds), 0)
+    parts: list[str] = []
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count}{unit}")
+    return " ".join(parts[:2])
