@@ -9,7 +9,7 @@ import click
 
 from damos_agent.cli import exits
 from damos_agent.cli.session import Session
-from damos_agent.cli.sources import PATHS, compile_from, effective, report_errors
+from damos_agent.cli.sources import PATHS, compile_from, effective, rejected_names, report_errors
 
 _FORMATS: Final = {"text": "plan_text", "sysfs": "plan_sysfs", "json": "plan_json"}
 
@@ -55,7 +55,7 @@ def command(
     from damos_agent.cli.steps import memory_names
 
     if kernel is None:
-        preview = preview_live(session, policies, settings)
+        preview = preview_live(session, policies, settings, rejected_names(compiled))
     else:
         preview = preview_profile(kernel, policies, settings)
     render = import_module(f"damos_agent.cli.{_FORMATS[output]}").render

@@ -72,10 +72,18 @@ class Preview:
         return self.plan.writes + Plan(tuple(item.work for item in self.later.values())).writes
 
 
-def preview_live(session: Session, policies: Mapping[str, Policy], settings: Settings) -> Preview:
-    """The plan for this machine now. Raises as `survey` does, and `NoDamonError`."""
+def preview_live(
+    session: Session,
+    policies: Mapping[str, Policy],
+    settings: Settings,
+    hold: frozenset[str] = frozenset(),
+) -> Preview:
+    """The plan for this machine now. Raises as `survey` does, and `NoDamonError`.
+
+    Slots of the policies in `hold` stay: their files are bad, so their last good versions run on.
+    """
     machine = read_machine(session)
-    view = survey(policies, machine, read_ledger(session), settings)
+    view = survey(policies, machine, read_ledger(session), settings, hold)
     made = plan(view.desired, view.situation)
     now_us = read_uptime_us(session.fs, session.roots)
     return Preview(

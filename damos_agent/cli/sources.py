@@ -43,6 +43,12 @@ def effective(compiled: Compiled) -> tuple[dict[str, Policy], Settings]:
     return policies, compiled.settings or Settings()
 
 
+def rejected_names(compiled: Compiled) -> frozenset[str]:
+    """Names of the policies whose files are rejected, as far as those can be read."""
+    bad = (file for file in compiled.files if file.policy is None)
+    return frozenset(item.policy for file in bad for item in file.findings if item.policy)
+
+
 def report_errors(compiled: Compiled) -> bool:
     """Print errors (not warnings) on stderr; whether there were any."""
     from damos_agent.cli.output.text import line

@@ -1,0 +1,77 @@
+"""What a kernel offers, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+from damos_agent.cli.output.report import plural
+from damos_agent.cli.survey_features import Host, Offer
+from damos_agent.cli.table import Column, Row, lay_out
+from damos_agent.model.feature import SINCE, Feature, Features, Ops, Source
+from damos_agent.model.units import human_size
+
+_SOURCES = {
+    Source.TREE: "by its files",
+    Source.BTF: "by its type information (BTF)",
+    Source.VERSION: "assumed from the release number",
+    Source.PROFILE: "as released, every operation set built in",
+    Source.ABSENT: "none",
+}
+_YES = click.style("yes", fg="green")
+_NO = click.style("no", fg="red")
+
+
+def render(offer: Offer) -> str:
+    """Machine, features, policies."""
+    return "".join(f"{line}\n" for line in _render(offer))
+
+
+def _render(offer: Offer) -> Iterator[str]:
+    features = offer.features
+    yield click.style(f"Linux {features.release}: DAMON {_SOURCES[features.source]}", bold=True)
+    if features.detail:
+        yield features.detail
+    yield from _facts("operations", [ops for ops in Ops if ops in features.ops] or ["none"])
+    if offer.host is not None:
+        yield from _host(offer.host)
+    yield ""
+    columns = (Column("FEATURE"), Column("SINCE"), Column("HERE"))
+    yield from lay_out(columns, [_feature(feature, features) for feature in Feature], None)
+    if offer.policies:
+        yield ""
+        columns = (Column("POLICY"), Column("CAN RUN"))
+        yield from lay_out(columns, [_policy(*item) for item in offer.policies.items()], None)
+
+
+def _facts(name: str, words: list[str] | tuple[str, ...]) -> Iterator[str]:
+    yield f"{name:<18} {', '.join(words)}"
+
+
+def _host(host: Host) -> Iterator[str]:
+    yield from _facts("kdamonds", [_kdamonds(host)])
+    yield from _facts("exclusive modules", host.exclusive or ["none running"])
+    yield from _facts("memory pressure", ["measured (PSI)" if host.psi else "PSI is off"])
+    yield from _facts("NUMA nodes", [str(node) for node in host.nodes])
+    devices = [f"{name} {human_size(size)}" for name, size in host.swap.items()]
+    yield from _facts("swap", devices or ["none: anonymous memory cannot be paged out"])
+
+
+def _kdamonds(host: Host) -> str:
+    if host.kdamonds is None:
+        return f"not known: {host.kdamonds_trouble}"
+    slots, running, foreign = host.kdamonds
+    if not slots:
+        return "none"
+    others = f", {foreign} of them somebody else's" if foreign else ""
+    return f"{plural(slots, 'slot')}, {running} running{others}"
+
+
+def _feature(feature: Feature, features: Features) -> Row:
+    since = ".".join(map(str, SINCE[feature]))
+    return Row((feature.value, since, _YES if feature in features else _NO))
+
+
+def _policy(name: str, why_not: str) -> Row:
+    return Row((name, f"{_NO}: {why_not}" if why_not else _YES))

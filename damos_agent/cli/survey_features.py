@@ -1,0 +1,109 @@
+"""What a kernel offers and what on the machine matters to DAMON, as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from damos_agent.agent.survey import USERSPACE_MISSING
+from damos_agent.cli.machine import read_features, read_ledger
+from damos_agent.cli.preview import stand_in
+from damos_agent.cli.session import Session
+from damos_agent.host.filesystem import read_if_there
+from damos_agent.host.memory import read_psi
+from damos_agent.host.physical import read_nodes, read_physical
+from damos_agent.host.system import read_exclusive_modules
+from damos_agent.kernel.features import profile_of
+from damos_agent.kernel.lower import check_ops
+from damos_agent.kernel.observe import observe
+from damos_agent.kernel.ownership import judge
+from damos_agent.kernel.wish import desire
+from damos_agent.model.errors import DamosError
+from damos_agent.model.feature import Features
+from damos_agent.model.policy import BackendChoice, PhysicalTarget, Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The machine around its kernel. `kdamonds`: all, running, others'; None if unreadable.
+
+    `swap` maps each swap device to its bytes.
+    """
+
+    kdamonds: tuple[int, int, int] | None
+    kdamonds_trouble: str
+    exclusive: tuple[str, ...]
+    psi: bool
+    nodes: tuple[int, ...]
+    swap: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """`host` is None for a kernel that is only named. `policies`: why not, empty where it can."""
+
+    features: Features
+    host: Host | None
+    policies: dict[str, str]
+
+
+def offer_of_machine(session: Session, policies: Mapping[str, Policy]) -> Offer:
+    """What this machine offers."""
+    features = read_features(session)
+    answers = {n: _why_not(p, features) or _no_memory(p, session) for n, p in policies.items()}
+    return Offer(features, _read_host(session), answers)
+
+
+def offer_of_kernel(kernel: str, policies: Mapping[str, Policy]) -> Offer:
+    """What mainline kernel `kernel` offers."""
+    features = profile_of(kernel)
+    return Offer(features, None, {n: _why_not(p, features) for n, p in policies.items()})
+
+
+def _why_not(policy: Policy, features: Features) -> str:
+    if policy.backend is BackendChoice.USERSPACE:
+        return USERSPACE_MISSING
+    try:
+        check_ops(policy, features)
+        desire(policy, stand_in(policy, features))
+    except DamosError as error:
+        return str(error)
+    return ""
+
+
+def _no_memory(policy: Policy, session: Session) -> str:
+    if not isinstance(policy.target, PhysicalTarget):
+        return ""
+    try:
+        read_physical(session.fs, session.roots, policy.target)
+    except DamosError as error:
+        return str(error)
+    return ""
+
+
+def _read_host(session: Session) -> Host:
+    fs, roots = session.fs, session.roots
+    exclusive = read_exclusive_modules(fs, roots)
+    kdamonds, trouble = None, ""
+    try:
+        ledger = read_ledger(session)
+        observed = observe(fs, roots.sysfs, exclusive, session.sleep)
+        running = [index for index, slot in enumerate(observed.slots) if slot.running]
+        foreign = judge(observed, ledger, ledger.boot_id).foreign
+        kdamonds = (len(observed.slots), len(running), len(foreign.intersection(running)))
+    except DamosError as error:
+        trouble = error.message
+    return Host(
+        kdamonds,
+        trouble,
+        exclusive,
+        psi=read_psi(fs, roots) is not None,
+        nodes=read_nodes(fs, roots),
+        swap=parse_swaps(read_if_there(fs, f"{roots.proc}/swaps") or ""),
+    )
+
+
+def parse_swaps(text: str) -> dict[str, int]:
+    """Bytes by device, from /proc/swaps."""
+    rows = (line.split() for line in text.splitlines()[1:])
+    return {row[0]: int(row[2]) * 1024 for row in rows if len(row) >= 3}
