@@ -31,6 +31,7 @@ _DOUBTS: Final = (
     (re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt ].*)?"), "a date to some YAML parsers"),
     (re.compile(r"=|<<"), "a special word to some YAML parsers"),
 )
+_ANY_DOUBT: Final = re.compile("|".join(pattern.pattern for pattern, _ in _DOUBTS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def resolve_plain(text: str) -> str | int | bool | Doubt | None:
     first = text[0]
     if first.isalpha() and text.lower() in _BOOLEANS:
         return Doubt(text, "a truth value to some YAML parsers", _boolean_hint(text))
-    if first in "0123456789+-.=<":
+    if first in "0123456789+-.=<" and _ANY_DOUBT.fullmatch(text):
         for pattern, might_be in _DOUBTS:
             if pattern.fullmatch(text):
                 return Doubt(text, might_be, f'write "{text}" in quotes if text is meant')

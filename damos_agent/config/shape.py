@@ -12,7 +12,8 @@ from damos_agent.config.quantities import Name, fail
 class Shape(BaseModel):
     """A mapping of the policy language. Unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Only whole documents are ever validated: building a validator per part would double the start.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     def given(self) -> list[str]:
         """The keys the document gave, by their names in the document."""

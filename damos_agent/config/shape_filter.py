@@ -82,6 +82,3 @@ class FilterShape(Shape):
     def _one(self) -> Self:
         exactly_one(self, "a filter")
         return self
-
-
-MatchShape.model_rebuild()

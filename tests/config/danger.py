@@ -23,7 +23,7 @@ def dangers(before: Policy, after: Policy) -> list[str]:
     more; a pattern that matches more; a quota removed, larger, per shorter time, or uncapped; goals
     dropped; a filter dropped or changed; watermarks dropped or with a wider band; other nodes.
     """
-    found = []
+    found: list[str] = []
     if (before.mode, after.mode) == (Mode.OBSERVE, Mode.ENFORCE):
         found.append("mode")
     if before.target != after.target:
@@ -33,10 +33,13 @@ def dangers(before: Policy, after: Policy) -> list[str]:
         found.append("schemes")
     for scheme in acting:
         # The scheme it came from: a dropped neighbour must not make the rest look new.
-        found += min(
-            (_scheme_dangers(old, scheme) for old in before.schemes), key=lambda one: len(one)
-        )
+        ranked = sorted((len(one), one) for one in _origins(before, scheme))
+        found += ranked[0][1]
     return found
+
+
+def _origins(before: Policy, scheme: Scheme) -> list[list[str]]:
+    return [_scheme_dangers(old, scheme) for old in before.schemes]
 
 
 def _scheme_dangers(old: Scheme, new: Scheme) -> list[str]:
