@@ -1,4 +1,4 @@
-"""The `damon` fixture: every simulated release on the host, the real kernel in a lab guest."""
+"""The `damon` fixture: every simulated release, and the real kernels of lab guests."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import pytest
 from tests.sim.subject import GUEST, Subject, real, simulated
 from tests.sim.versions import RELEASES
 
+REAL = pytest.param("real", marks=pytest.mark.guest)
 
-@pytest.fixture(params=["guest"] if GUEST else RELEASES)
+
+@pytest.fixture(params=[REAL] if GUEST else [*RELEASES, REAL])
 def damon(request: pytest.FixtureRequest) -> Iterator[Subject]:
-    subject = real() if GUEST else simulated(request.param)
+    subject = real() if request.param == "real" else simulated(request.param)
     subject.cleanup()
     yield subject
     subject.cleanup()

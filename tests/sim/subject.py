@@ -14,8 +14,9 @@ from typing import Protocol
 from damos_agent.host.filesystem import Filesystem, RealFilesystem
 from tests.sim.damon import ROOT, SimulatedDamon
 from tests.sim.versions import Version, parse_version
+from tests.vm.guest import GUEST_VARIABLE
 
-GUEST = os.environ.get("DAMOS_GUEST") == "1"
+GUEST = GUEST_VARIABLE in os.environ
 _LAB = Path("/run/damos-lab")
 CONTEXT = "kdamonds/0/contexts/0"
 SCHEME = f"{CONTEXT}/schemes/0"
@@ -171,7 +172,7 @@ def simulated(kernel: str) -> Subject:
 
 def real() -> Subject:
     """The running kernel's own DAMON. Refuses to work outside a lab guest."""
-    lab = os.environ.get("DAMOS_LAB_KERNEL", "")
+    lab = os.environ.get(GUEST_VARIABLE, "")
     if not (lab and _LAB.is_dir() and platform.release().startswith(lab + ".")):
-        raise RuntimeError("DAMOS_GUEST is set, but this is no lab guest: DAMON stays untouched")
+        raise RuntimeError("this is no lab guest: DAMON stays untouched")
     return Subject(RealFilesystem(), GuestWorld(), parse_version(platform.release()))

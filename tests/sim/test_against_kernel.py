@@ -1,7 +1,6 @@
 """The simulation beside the real kernel: same tree, same defaults, same answers to any text.
 
-In a lab guest (DAMOS_GUEST=1) the other side is the running kernel. On the host it is the
-trees captured from real kernels in `captured/`.
+These run in lab guests only; test_captured.py compares with recorded trees on any machine.
 """
 
 from __future__ import annotations
@@ -9,11 +8,10 @@ from __future__ import annotations
 import pytest
 
 from tests.sim.contract_tree import COUNTS, stage_everything, walk, writable
-from tests.sim.subject import GUEST, Subject, real, simulated
+from tests.sim.subject import Subject, real, simulated
 from tests.sim.versions import Version
 
-in_guest = pytest.mark.skipif(not GUEST, reason="compares with the running kernel of a guest")
-pytestmark = [pytest.mark.guest] if GUEST else []
+pytestmark = pytest.mark.guest
 
 TEXTS = (
     *("0", "1", "3", "03", "010", "0x3", "0X0f", "+1", "-1", " 1", "1 ", "1\n", "1\n\n", "08"),
@@ -33,7 +31,6 @@ def _twin(version: Version) -> Subject:
     return simulated(f"{version[0]}.{version[1]}")
 
 
-@in_guest
 def test_tree_and_defaults() -> None:
     kernel = real()
     kernel.cleanup()
@@ -46,7 +43,6 @@ def test_tree_and_defaults() -> None:
         kernel.cleanup()
 
 
-@in_guest
 def test_every_file_answers_every_text_alike() -> None:
     kernel = real()
     kernel.cleanup()

@@ -1,8 +1,7 @@
 """What the kernel does at its DAMON sysfs: one suite for the simulation and the real thing.
 
-On the host it runs against every simulated release. In a lab guest (DAMOS_GUEST=1, see
-docs/lab.md) the same functions run against the guest's own kernel, so that the two cannot
-drift apart.
+It runs against every simulated release, and in lab guests (docs/lab.md) against their own
+kernels, so that the two cannot drift apart.
 """
 
 from __future__ import annotations
@@ -12,9 +11,7 @@ import errno
 import pytest
 
 from tests.sim.contract import at_least, staged_filter
-from tests.sim.subject import CONTEXT, GUEST, SCHEME, TARGET, Subject
-
-pytestmark = [pytest.mark.guest] if GUEST else []
+from tests.sim.subject import CONTEXT, SCHEME, TARGET, Subject
 
 ULONG = f"{SCHEME}/access_pattern/sz/min"
 

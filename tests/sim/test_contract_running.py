@@ -7,9 +7,7 @@ import errno
 import pytest
 
 from tests.sim.contract import at_least, staged_filter
-from tests.sim.subject import CONTEXT, GUEST, SCHEME, STATE, TARGET, Subject
-
-pytestmark = [pytest.mark.guest] if GUEST else []
+from tests.sim.subject import CONTEXT, SCHEME, STATE, TARGET, Subject
 
 
 def test_a_failed_commit(damon: Subject) -> None:

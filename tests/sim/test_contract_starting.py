@@ -7,10 +7,8 @@ import errno
 import pytest
 
 from tests.sim.contract import KTHREADD, RANGE, at_least, staged_filter, staged_regions
-from tests.sim.subject import CONTEXT, GUEST, STATE, TARGET, Subject
+from tests.sim.subject import CONTEXT, STATE, TARGET, Subject
 from tests.sim.versions import behaviour
-
-pytestmark = [pytest.mark.guest] if GUEST else []
 
 
 def test_on_and_off(damon: Subject) -> None:
