@@ -62,6 +62,7 @@ class _Memory:
     digests: dict[str, str] = field(default_factory=dict)
     drifted: dict[str, tuple[str, ...]] = field(default_factory=dict)
     foreign: tuple[int, str] = (0, "")
+    edited: set[str] = field(default_factory=set)
 
 
 class Reconciler:
@@ -165,6 +166,7 @@ class Reconciler:
             else:
                 self._memory.backoff.pop(work.policy, None)
                 self._memory.errors.pop(work.policy, None)
+                self._memory.edited.discard(work.policy)
         return again
 
     def _apply(self, work: SlotPlan) -> None:
@@ -252,7 +254,7 @@ class Reconciler:
             wish = view.desired.get(record.policy)
             alive = view.selections[record.policy].processes
             drift = find_drift(index, slot, record, alive, wish.tree if wish else None)
-            if drift:
+            if drift and record.policy not in self._memory.edited:
                 found[record.policy] = drift
         held = settings.drift is not DriftAction.REASSERT
         fresh = {n: d for n, d in found.items() if self._memory.drifted.get(n) != d.differences}
@@ -309,11 +311,16 @@ class Reconciler:
         return min(times, default=None)
 
     def _forget(self, policies: Mapping[str, Policy]) -> None:
-        """A policy that is gone or was edited starts with a clean slate."""
+        """A policy that is gone or was edited starts with a clean slate.
+
+        An edit also takes back a kernel that had drifted: whoever edits wants it in force.
+        """
         digests = {name: policy.origin.digest for name, policy in policies.items()}
         memory = self._memory
+        memory.edited &= set(digests)
         for name in set(memory.digests) | set(memory.drifted) | set(memory.backoff):
             if digests.get(name) != memory.digests.get(name):
+                memory.edited |= {name} & set(digests)
                 memory.backoff.pop(name, None)
                 memory.errors.pop(name, None)
                 memory.drifted.pop(name, None)

@@ -32,7 +32,7 @@ def wait_for(what: str, condition: Callable[[], Any], seconds: float = WAIT_S) -
             return found
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {seconds:.0f} s in vain: {what}")
-        time.sleep(0.1)
+        time.sleep(0.2)
 
 
 @dataclass(slots=True)
@@ -82,6 +82,8 @@ class Rig:
     base: Path
     process: subprocess.Popen[bytes] | None = None
     workloads: list[Workload] = field(default_factory=list)
+    _seen: list[dict[str, Any]] = field(default_factory=list)
+    _offset: int = 0
 
     @property
     def policies(self) -> Path:
@@ -159,11 +161,14 @@ class Rig:
     def events(self, name: str = "") -> list[dict[str, Any]]:
         """The agent's log so far."""
         path = self.base / "log"
-        if not path.exists():
-            return []
-        lines = [line for line in path.read_text().splitlines() if line.startswith("{")]
-        found = [json.loads(line) for line in lines]
-        return [event for event in found if not name or event["event"] == name]
+        if path.exists():
+            with path.open("rb") as log:
+                log.seek(self._offset)
+                whole, newline, _rest = log.read().rpartition(b"\n")
+            self._offset += len(whole) + len(newline)
+            lines = [line for line in whole.decode().splitlines() if line.startswith("{")]
+            self._seen += [json.loads(line) for line in lines]
+        return [event for event in self._seen if not name or event["event"] == name]
 
     def status(self) -> AgentStatus:
         return read_status(str(self.run / "status.sock"))

@@ -1,0 +1,185 @@
+"""The reconciler on a simulated machine: states, drift, failures, adoption."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+
+import pytest
+
+from damos_agent.model.policy import BackendChoice, Mode, ProcessTarget
+from damos_agent.model.settings import DamonStat, DriftAction, Settings
+from damos_agent.model.status import PolicyState
+from tests.agent.world import World
+from tests.kernel.desk import reclaim, with_quota
+from tests.sim.errors import Crash
+
+
+def test_states_say_where_each_policy_stands() -> None:
+    """Active, observing, waiting, unsupported: each with its reason."""
+    world = World()
+    pid = world.spawn()
+    watching = replace(reclaim("watch", world.spawn()), mode=Mode.OBSERVE)
+    absent = replace(reclaim("absent"), target=ProcessTarget(exe="nothing"))
+    later = replace(reclaim("later", pid), backend=BackendChoice.USERSPACE)
+    done = world.go(reclaim("acts", pid), watching, absent, later)
+    states = {name: standing.state for name, standing in done.standings.items()}
+    assert states == {
+        "acts": PolicyState.ACTIVE,
+        "watch": PolicyState.OBSERVING,
+        "absent": PolicyState.WAITING,
+        "later": PolicyState.UNSUPPORTED,
+    }
+    assert "exe=nothing" in done.standings["absent"].reason
+    assert "user-space" in done.standings["later"].reason
+
+
+def test_a_second_round_writes_nothing() -> None:
+    """In sync."""
+    world = World()
+    policy = reclaim("a", world.spawn())
+    world.go(policy)
+    writes = len(world.damon.log)
+    assert world.go(policy).plan.empty
+    assert len(world.damon.log) == writes
+
+
+def test_a_restarted_agent_adopts() -> None:
+    """The kdamond of before goes on; nothing is written."""
+    world = World()
+    policy = reclaim("a", world.spawn())
+    world.go(policy)
+    pid, writes = world.saved.slots[0].kdamond_pid, len(world.damon.log)
+    world.restart()
+    assert world.events("kdamond_adopted")
+    world.go(policy)
+    assert world.saved.slots[0].kdamond_pid == pid
+    assert len(world.damon.log) == writes
+
+
+@pytest.mark.parametrize("cut", range(1, 40, 3))
+def test_an_agent_killed_at_any_write_is_succeeded(cut: int) -> None:
+    """Whatever the old agent had done, the new one ends in the same place, with one kdamond."""
+    world = World()
+    policy = reclaim("a", world.spawn())
+    world.damon.fail_after(cut)
+    try:
+        world.go(policy)
+    except Crash:
+        world.restart()
+        world.go(policy)
+    assert world.go(policy).plan.empty
+    assert [slot for slot in range(16) if world.damon.running(slot)] == [0]
+
+
+def test_an_agent_of_another_boot_owns_nothing() -> None:
+    """The ledger of an earlier boot names nobody's kdamonds."""
+    world = World()
+    world.go(reclaim("a", world.spawn()))
+    world.machine.files["/proc/sys/kernel/random/boot_id"] = "other\n"
+    world.restart()
+    done = world.go(reclaim("a", world.spawn()))
+    assert done.standings["a"].state is PolicyState.UNSUPPORTED
+    assert world.damon.running(0)
+
+
+def test_drift_is_reasserted_by_default() -> None:
+    """An edit from outside is told once and put back."""
+    world = World()
+    policy = reclaim("a", world.spawn())
+    world.go(policy)
+    path = f"{world.damon.root}/kdamonds/0/contexts/0/schemes/0/quotas/bytes"
+    world.damon.foreign_write(path, "4096")
+    world.damon.foreign_write(f"{world.damon.root}/kdamonds/0/state", "commit")
+    done = world.go(policy)
+    assert done.standings["a"].state is PolicyState.ACTIVE
+    assert world.damon.running(0)["schemes/0/quotas/bytes"] == str(100 << 20)
+    (event,) = world.events("drift_detected")
+    assert event["differences"] == [
+        "contexts/0/schemes/0/quotas/bytes: found 4096, wanted 104857600"
+    ]
+    assert world.reconciler.drift_counts == {"a": 1}
+
+
+@pytest.mark.parametrize("action", [DriftAction.YIELD, DriftAction.ALERT])
+def test_drift_may_be_let_be(action: DriftAction) -> None:
+    """Told once, not touched; editing the policy takes it back."""
+    world = World(settings=Settings(drift=action))
+    policy = reclaim("a", world.spawn())
+    world.go(policy)
+    base = f"{world.damon.root}/kdamonds/0"
+    world.damon.foreign_write(f"{base}/state", "off")
+    writes = len(world.damon.log)
+    for _ in range(3):
+        assert world.go(policy).standings["a"].state is PolicyState.DRIFTED
+    assert len(world.damon.log) == writes
+    assert len(world.events("drift_detected")) == 1
+    assert world.go(with_quota(policy, 5 << 20)).standings["a"].state is PolicyState.ACTIVE
+    assert world.damon.running(0)
+
+
+def test_alert_ends_when_the_kernel_matches_again() -> None:
+    """`alert` only tells: back in line means active; `yield` stays hands-off."""
+    for action, state in (
+        (DriftAction.ALERT, PolicyState.ACTIVE),
+        (DriftAction.YIELD, PolicyState.DRIFTED),
+    ):
+        world = World(settings=Settings(drift=action))
+        policy = reclaim("a", world.spawn())
+        world.go(policy)
+        path = f"{world.damon.root}/kdamonds/0/contexts/0/schemes/0/quotas/bytes"
+        world.damon.foreign_write(path, "4096")
+        assert world.go(policy).standings["a"].state is PolicyState.DRIFTED
+        world.damon.foreign_write(path, str(100 << 20))
+        assert world.go(policy).standings["a"].state is state
+
+
+def test_a_refused_policy_fails_alone_and_is_tried_again() -> None:
+    """One policy's error leaves the other running; it waits, then heals."""
+    world = World()
+    world.go(reclaim("good", world.spawn()))
+    bad = reclaim("new", world.spawn())
+    world.damon.fail_after(0, errno.EINVAL)
+    done = world.go(reclaim("good", 1001), bad)
+    assert done.standings["new"].state is PolicyState.FAILED
+    assert "EINVAL" in done.standings["new"].reason
+    assert done.standings["good"].state is PolicyState.ACTIVE
+    assert done.retry_us is not None
+    writes = len(world.damon.log)
+    world.go(reclaim("good", 1001), bad)
+    assert len(world.damon.log) == writes, "no retry before its time"
+    world.advance(2)
+    assert world.go(reclaim("good", 1001), bad).standings["new"].state is PolicyState.ACTIVE
+
+
+def test_targets_come_and_go() -> None:
+    """A new process joins by a commit; the last one's exit leaves the policy waiting."""
+    world = World()
+    policy = replace(reclaim("a"), target=ProcessTarget(exe="work"))
+    first = world.spawn()
+    world.go(policy)
+    kdamond = world.saved.slots[0].kdamond_pid
+    second = world.spawn()
+    world.go(policy)
+    world.kill(first)
+    world.go(policy)
+    assert world.saved.slots[0].kdamond_pid == kdamond
+    assert world.damon.running(0)["targets/1/pid_target"] == str(second)
+    told = [(event["added"], event["removed"]) for event in world.events("targets_changed")]
+    assert told == [([second], []), ([], [first])]
+    world.kill(second)
+    assert world.go(policy).standings["a"].state is PolicyState.WAITING
+    assert not world.events("drift_detected")
+
+
+def test_release_gives_everything_back() -> None:
+    """On stop: kdamonds off, slots gone, DAMON_STAT as it was, also after a crash in between."""
+    world = World(modules=("stat",), settings=Settings(damon_stat=DamonStat.SUSPEND))
+    world.go(reclaim("a", world.spawn()))
+    assert world.events("module_suspended")
+    world.restart()
+    world.go(reclaim("a", world.spawn()))
+    world.reconciler.release(world.settings)
+    assert world.damon.read(f"{world.damon.root}/kdamonds/nr_kdamonds").strip() == "0"
+    assert world.damon.read("/sys/module/damon_stat/parameters/enabled").strip() == "Y"
+    assert world.saved.slots == {}
