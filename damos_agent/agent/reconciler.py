@@ -138,6 +138,7 @@ class Reconciler:
             self._announce(made)
             if not self._carry_out(made, view, now_us):
                 break
+        self._memory.edited &= set(self._memory.backoff)
         standings = self._standings(policies, view, made)
         return Round(standings, view, first or made, self._next_retry())
 
@@ -166,7 +167,6 @@ class Reconciler:
             else:
                 self._memory.backoff.pop(work.policy, None)
                 self._memory.errors.pop(work.policy, None)
-                self._memory.edited.discard(work.policy)
         return again
 
     def _apply(self, work: SlotPlan) -> None:

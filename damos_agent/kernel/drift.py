@@ -41,12 +41,14 @@ def find_drift(
         return None
     if not slot.running:
         stopped = not record.placements or bool(set(alive) & set(record.placements))
-        differences = ("state: found off, wanted on",) if stopped else ()
+        if not stopped:
+            return None
+        differences: tuple[str, ...] = ("state: found off, wanted on",)
     elif tree_digest(slot.tree) == record.digest:
         return None
     else:
         differences = _describe(slot.tree, wanted)
-    return Drift(record.policy, index, differences) if differences else None
+    return Drift(record.policy, index, differences)
 
 
 def _describe(found: Tree, wanted: Tree | None) -> tuple[str, ...]:
