@@ -55,8 +55,13 @@ def _document(offer: Offer) -> dict[str, Any]:
             for feature in Feature
         },
         "policies": {
-            name: {"can_run": not why_not, "reason": why_not}
-            for name, why_not in offer.policies.items()
+            name: {
+                "can_run": not answer.why_not,
+                "reason": answer.why_not,
+                "can_enforce": not answer.why_not_enforced,
+                "enforce_reason": answer.why_not_enforced,
+            }
+            for name, answer in offer.policies.items()
         },
         "host": None,
     }

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import click
 
 from damos_agent.cli.output.report import plural
-from damos_agent.cli.survey_features import Host, Offer
+from damos_agent.cli.survey_features import Answer, Host, Offer
 from damos_agent.cli.table import Column, Row, lay_out
 from damos_agent.model.feature import SINCE, Feature, Features, Ops, Source
 from damos_agent.model.units import human_size
@@ -17,8 +17,10 @@ _SOURCES = {
     Source.BTF: "by its type information (BTF)",
     Source.VERSION: "assumed from the release number",
     Source.PROFILE: "as released, every operation set built in",
-    Source.ABSENT: "none",
+    Source.ABSENT: "absent",
 }
+_FEATURES = (Column("FEATURE"), Column("SINCE"), Column("HERE"))
+_POLICIES = (Column("POLICY"), Column("CAN RUN"))
 _YES = click.style("yes", fg="green")
 _NO = click.style("no", fg="red")
 
@@ -30,19 +32,19 @@ def render(offer: Offer) -> str:
 
 def _render(offer: Offer) -> Iterator[str]:
     features = offer.features
-    yield click.style(f"Linux {features.release}: DAMON {_SOURCES[features.source]}", bold=True)
+    known = f"DAMON {_SOURCES[features.source]}" if features.present else "no DAMON"
+    yield click.style(f"Linux {features.release}: {known}", bold=True)
     if features.detail:
         yield features.detail
     yield from _facts("operations", [ops for ops in Ops if ops in features.ops] or ["none"])
     if offer.host is not None:
         yield from _host(offer.host)
     yield ""
-    columns = (Column("FEATURE"), Column("SINCE"), Column("HERE"))
-    yield from lay_out(columns, [_feature(feature, features) for feature in Feature], None)
+    yield from lay_out(_FEATURES, [_feature(feature, features) for feature in Feature], None)
     if offer.policies:
         yield ""
-        columns = (Column("POLICY"), Column("CAN RUN"))
-        yield from lay_out(columns, [_policy(*item) for item in offer.policies.items()], None)
+        rows = [_policy(name, answer) for name, answer in offer.policies.items()]
+        yield from lay_out(_POLICIES, rows, None)
 
 
 def _facts(name: str, words: list[str] | tuple[str, ...]) -> Iterator[str]:
@@ -73,5 +75,9 @@ def _feature(feature: Feature, features: Features) -> Row:
     return Row((feature.value, since, _YES if feature in features else _NO))
 
 
-def _policy(name: str, why_not: str) -> Row:
-    return Row((name, f"{_NO}: {why_not}" if why_not else _YES))
+def _policy(name: str, answer: Answer) -> Row:
+    if answer.why_not:
+        return Row((name, f"{_NO}: {answer.why_not}"))
+    if answer.why_not_enforced:
+        return Row((name, f"{click.style('observe only', fg='yellow')}: {answer.why_not_enforced}"))
+    return Row((name, _YES))

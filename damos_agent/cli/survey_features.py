@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from damos_agent.agent.survey import USERSPACE_MISSING
 from damos_agent.cli.machine import read_features, read_ledger
@@ -20,7 +20,7 @@ from damos_agent.kernel.ownership import judge
 from damos_agent.kernel.wish import desire
 from damos_agent.model.errors import DamosError
 from damos_agent.model.feature import Features
-from damos_agent.model.policy import BackendChoice, PhysicalTarget, Policy
+from damos_agent.model.policy import BackendChoice, Mode, PhysicalTarget, Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +39,42 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """Why a policy cannot run here as it stands, and why not once it enforces; empty: it can."""
+
+    why_not: str = ""
+    why_not_enforced: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Offer:
-    """`host` is None for a kernel that is only named. `policies`: why not, empty where it can."""
+    """`host` is None for a kernel that is only named. `policies`: whether each can run, by name."""
 
     features: Features
     host: Host | None
-    policies: dict[str, str]
+    policies: dict[str, Answer]
 
 
 def offer_of_machine(session: Session, policies: Mapping[str, Policy]) -> Offer:
     """What this machine offers."""
     features = read_features(session)
-    answers = {n: _why_not(p, features) or _no_memory(p, session) for n, p in policies.items()}
+    answers = {
+        name: Answer(memory, memory) if (memory := _no_memory(policy, session))
+        else _answer(policy, features)
+        for name, policy in policies.items()
+    }  # fmt: skip
     return Offer(features, _read_host(session), answers)
 
 
 def offer_of_kernel(kernel: str, policies: Mapping[str, Policy]) -> Offer:
     """What mainline kernel `kernel` offers."""
     features = profile_of(kernel)
-    return Offer(features, None, {n: _why_not(p, features) for n, p in policies.items()})
+    return Offer(features, None, {n: _answer(p, features) for n, p in policies.items()})
+
+
+def _answer(policy: Policy, features: Features) -> Answer:
+    enforcing = replace(policy, mode=Mode.ENFORCE)
+    return Answer(_why_not(policy, features), _why_not(enforcing, features))
 
 
 def _why_not(policy: Policy, features: Features) -> str:
