@@ -8,7 +8,7 @@ from damos_agent.cli.exits import NoDamonError
 from damos_agent.cli.session import Session
 from damos_agent.host.system import read_boot_id, read_kernel_release
 from damos_agent.host.targets import TargetReader
-from damos_agent.kernel.features import detect, read_btf
+from damos_agent.kernel.features import detect
 from damos_agent.model.damon import Ledger
 from damos_agent.model.feature import Features, Source
 
@@ -17,7 +17,7 @@ def read_features(session: Session) -> Features:
     """What the kernel at the session's roots can do; source `absent` without DAMON."""
     sysfs = session.roots.sysfs
     release = read_kernel_release(session.fs, session.roots)
-    return detect(session.fs, sysfs, release, read_btf(sysfs))
+    return detect(session.fs, sysfs, release, session.read_btf(sysfs))
 
 
 def read_machine(session: Session) -> Machine:

@@ -11,14 +11,24 @@ from damos_agent.host.filesystem import Filesystem, RealFilesystem
 from damos_agent.host.roots import Roots
 
 
+def read_btf(sysfs: str) -> bytes | None:
+    """The kernel's own; imported late, because most verbs do without the kernel floor."""
+    from damos_agent.kernel import features
+
+    return features.read_btf(sysfs)
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
-    """`color`: True and False as asked for, None to look at the terminal. `debug`: tracebacks."""
+    """`color`: True and False as asked for, None to look at the terminal. `debug`: tracebacks.
+
+    `read_btf(sysfs)` gives the kernel's type information, or None where there is none.
+    """
 
     roots: Roots = field(default_factory=Roots)
     fs: Filesystem = field(default_factory=RealFilesystem)
     sleep: Callable[[float], None] = time.sleep
-    now: Callable[[], float] = time.time
+    read_btf: Callable[[str], bytes | None] = read_btf
     color: bool | None = None
     debug: bool = False
 
