@@ -118,7 +118,7 @@ def _blocking_modules(situation: Situation) -> str:
     names = ", ".join(name.upper() for name in running)
     hint = ""
     if set(running) == {DAMON_STAT}:
-        hint = "; set `kernel.damon_stat: suspend` in agent.yaml to let the agent switch it off"
+        hint = "; set `damon_stat: suspend` in agent.yaml to let the agent switch it off"
     return f"the exclusive module {names} is running, so no other kdamond can start{hint}"
 
 
@@ -137,7 +137,7 @@ def _assign(
         index = next(free, None)
         if index is None:
             left_out[name] = (
-                f"all {count} kdamond slots are in use; raise `kernel.slots` in agent.yaml and "
+                f"all {count} kdamond slots are in use; raise `slots` in agent.yaml and "
                 "restart the agent (slots cannot be added while a kdamond runs)"
             )
         else:

@@ -243,7 +243,7 @@ def test_damon_stat_is_respected_or_suspended(rig: Rig) -> None:
     status = rig.wait_state("reclaim", "unsupported")
     assert "DAMON_STAT" in status.reason
     assert DAMON_STAT.read_text().strip() == "Y"
-    rig.setup("spec: {kernel: {damon_stat: suspend}, outcome_interval: 1h}")
+    rig.setup("spec: {damon_stat: suspend, outcome_interval: 1h}")
     rig.wait_state("reclaim", "active")
     assert DAMON_STAT.read_text().strip() == "N"
     rig.kill()

@@ -17,7 +17,20 @@ import sys
 import time
 
 MIB = 1 << 20
-_PR_SET_NAME = 15
+_ADDR_NO_RANDOMIZE = 0x0040000
+
+
+def _fix_layout() -> None:
+    """Start over without address randomisation, so that every run has the same three regions.
+
+    With it the heap lies up to 32 GiB behind the program, and that hole, which DAMON monitors as
+    part of the first region, takes its share of every size quota.
+    """
+    libc = ctypes.CDLL(None)
+    if not libc.personality(0xFFFFFFFF) & _ADDR_NO_RANDOMIZE:
+        libc.personality(_ADDR_NO_RANDOMIZE)
+        command = [sys.executable, "-m", "tests.guest.workload", *sys.argv[1:]]
+        os.execv(sys.executable, command)  # the same program again
 
 
 def _map(size: int, path: str | None) -> mmap.mmap:
@@ -42,6 +55,7 @@ def main() -> None:
     parser.add_argument("--thp", action="store_true", help="ask for huge pages in the hot part")
     parser.add_argument("--pause", type=float, default=0.02, help="seconds between rounds")
     arguments = parser.parse_args()
+    _fix_layout()
     cold = _map(arguments.cold_mib * MIB, arguments.file)
     hot = _map(arguments.hot_mib * MIB, None)
     # Text that compresses to about half, so that zram has something honest to do.
