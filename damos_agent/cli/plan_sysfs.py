@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from damos_agent.cli.preview import Preview
 from damos_agent.cli.steps import Line, lines_of
 from damos_agent.model.damon import SlotPlan
-from damos_agent.model.units import format_duration
 
 
 def render(preview: Preview, sysfs: str, memory: dict[str, str]) -> str:
@@ -25,7 +24,7 @@ def _render(preview: Preview, sysfs: str, memory: dict[str, str]) -> Iterator[st
         yield from _shell(work, sysfs, memory)
     # The second rounds come last: no policy waits for the quota window of another.
     for name, later in preview.later.items():
-        yield f"# {name}: {later.work.change}, {format_duration(later.after_us)} after its start"
+        yield f"# {name}: {later.work.change}, {later.after_us / 1_000_000:.1f}s after that"
         yield from _shell(later.work, sysfs, memory)
     for name, reason in preview.unsupported.items():
         yield f"# {name}: unsupported: {reason}"

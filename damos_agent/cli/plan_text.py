@@ -11,7 +11,6 @@ from damos_agent.cli.preview import Later, Preview
 from damos_agent.cli.steps import Line, lines_of
 from damos_agent.kernel.observe import kdamonds_of
 from damos_agent.model.damon import Change, SlotPlan
-from damos_agent.model.units import format_duration
 
 _MARKS = {
     Change.POOL: ("*", "cyan", "all slots"),
@@ -81,8 +80,7 @@ def _step(line: Line, base: str, width: int) -> str:
 
 
 def _then(later: Later) -> str:
-    # Rounded up to what people read easily; the agent waits exactly.
-    wait = format_duration(-(-later.after_us // 100_000) * 100_000)
+    wait = f"{later.after_us / 1_000_000:.1f}s"
     return click.style(
         f"then, {wait} later: this kernel does not limit a quota's first window, so until\n"
         "  it is over the scheme matches nothing",

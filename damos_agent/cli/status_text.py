@@ -29,13 +29,13 @@ _COLORS = {
 }
 _COLUMNS = (
     Column("POLICY"),
-    Column("MODE", spare=1),
-    Column("BACKEND", spare=2),
+    Column("MODE", spare=2),
+    Column("BACKEND", spare=3),
     Column("STATE"),
-    Column("TARGETS", right=True, spare=3),
+    Column("TARGETS", right=True, spare=4),
     Column("ACTION"),
     Column("APPLIED", right=True),
-    Column("LATELY", right=True),
+    Column("LATELY", right=True, spare=1),
     Column("QUOTA", right=True),
 )
 
@@ -59,7 +59,7 @@ def brief(status: AgentStatus) -> str:
     counts = Counter(policy.state for policy in status.policies)
     parts = [f"{counts[state]} {state}" for state in PolicyState if counts[state]]
     if status.rejected:
-        parts.append(f"{len(status.rejected)} rejected")
+        parts.append(f"{plural(len(status.rejected), 'file')} rejected")
     total = len(status.policies)
     text = f"{total} policy" if total == 1 else f"{total} policies"
     return f"{text}: {', '.join(parts)}" if parts else text
@@ -73,7 +73,7 @@ def agent_lines(status: AgentStatus) -> Iterator[str]:
     if status.backend_reason:
         backend += f" ({status.backend_reason})"
     yield f"{name} (pid {status.pid}), up {up}, Linux {status.kernel}, {backend}"
-    reload = f"read {span(status.now - status.last_reload)} ago" if status.last_reload else ""
+    reload = f"files read {span(status.now - status.last_reload)} ago" if status.last_reload else ""
     writes = plural(status.sysfs_writes, "sysfs write")
     yield ", ".join(filter(None, (brief(status), reload, writes)))
     if not status.last_reload_ok:
@@ -114,7 +114,9 @@ def _quota(scheme: SchemeOutcome) -> str:
     effective = human_size(scheme.effective_bytes)
     if scheme.quota_bytes in (0, scheme.effective_bytes):
         return effective if scheme.effective_bytes else "-"
-    return f"{effective} of {human_size(scheme.quota_bytes)}"
+    number, _, unit = effective.partition(" ")
+    cap = human_size(scheme.quota_bytes)
+    return f"{number if cap.endswith(f' {unit}') else effective} of {cap}"
 
 
 def _notes(policy: PolicyStatus) -> Iterator[str]:

@@ -13,6 +13,7 @@ from damos_agent.cli.output.annotate import annotate
 from damos_agent.cli.output.report import Render, Report, report_of, summary
 from damos_agent.cli.session import Session
 from damos_agent.cli.sources import PATHS, compile_from
+from damos_agent.host.filesystem import RealFilesystem
 from damos_agent.model.finding import Severity
 
 _FORMATS: Final = {
@@ -56,7 +57,7 @@ def command(
     """
     report = report_of(compile_from(session, paths), filter(os.path.isfile, paths))
     if annotated:
-        _print_annotated(session, report)
+        _print_annotated(report)
     else:
         click.echo(_renderer(output)(report), nl=False)
     if with_summary and output in ("text", "github"):
@@ -70,14 +71,14 @@ def _renderer(output: str) -> Render:
     return cast("Render", module.render)  # every module of _FORMATS has one; a test calls them all
 
 
-def _print_annotated(session: Session, report: Report) -> None:
+def _print_annotated(report: Report) -> None:
     for path, findings in report.files.items():
         if not findings:
             continue
         if len(report.files) > 1:
             click.secho(f"# {path}", bold=True)
         try:
-            text = session.fs.read(path)
+            text = RealFilesystem().read(path)
         except OSError:
             text = ""  # the finding itself says that it cannot be read
         click.echo(annotate(text, findings), nl=False)

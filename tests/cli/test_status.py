@@ -1,0 +1,125 @@
+"""status and reload: what the agent says, and what is said when there is none."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import pytest
+
+from damos_agent.cli.status_text import render, span
+from damos_agent.model.codec import decode
+from damos_agent.model.status import AgentStatus
+from tests.cli.desk import STATUS, Desk, agent
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def test_the_table_is_the_one_we_know(desk: Desk) -> None:
+    with agent(desk.run_root):
+        result = desk.run("status")
+
+    assert result.exit_code == 0
+    assert result.output == (GOLDEN / "status.text").read_text()
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_the_table_fits_the_terminal(width: int) -> None:
+    lines = click.unstyle(render(STATUS, width)).splitlines()
+    table = lines[lines.index("") + 1 :]
+    rows = [line for line in table if line and not line.startswith(("  ", "rejected"))]
+
+    assert max(map(len, rows)) <= width
+    assert ("MODE" in rows[0]) == (width >= 100)
+    assert [name for name in ("POLICY", "STATE", "APPLIED", "QUOTA") if name not in rows[0]] == []
+
+
+def test_json_is_the_answer_itself(desk: Desk) -> None:
+    with agent(desk.run_root):
+        result = desk.run("status", "--json")
+
+    assert decode(AgentStatus, json.loads(result.output)) == STATUS
+
+
+def test_brief_is_one_line(desk: Desk) -> None:
+    with agent(desk.run_root):
+        result = desk.run("status", "--brief")
+
+    assert result.output == "2 policies: 1 active, 1 waiting, 1 file rejected\n"
+
+
+def test_an_agent_without_policies(desk: Desk) -> None:
+    with agent(desk.run_root, replace(STATUS, policies=(), rejected=())):
+        assert desk.run("status").output.endswith("\n\nno policies\n")
+        assert desk.run("status", "--brief").output == "0 policies\n"
+
+
+def test_watching_goes_on_until_interrupted(desk: Desk) -> None:
+    desk.patience = 3
+    with agent(desk.run_root):
+        result = desk.run("status", "--brief", "--watch", "5")
+
+    assert result.exit_code == 0
+    assert desk.sleeps == [5.0, 5.0, 5.0]
+    assert result.output.count("2 policies:") == 3
+
+
+def test_watching_survives_the_agent(desk: Desk) -> None:
+    result = desk.run("status", "--watch")
+
+    assert result.exit_code == 0
+    assert desk.sleeps == [2.0, 2.0]
+    assert result.output.count("the agent is not running here") == 2
+
+
+def test_no_agent_is_1_and_nothing_left(desk: Desk) -> None:
+    result = desk.run("status")
+
+    assert result.exit_code == 1
+    assert "the agent is not running here" in result.stderr
+    assert "no kdamond runs" in result.stderr
+
+
+def test_what_a_dead_agent_left_is_told(desk: Desk) -> None:
+    desk.put("work.yaml")
+    desk.world.spawn("work")
+    desk.reconcile()
+
+    result = desk.run("status")
+
+    assert result.exit_code == 1
+    assert "left by the agent for policy work" in result.stderr
+    assert "1 kdamond will be taken over when the agent starts" in result.stderr
+
+
+def test_kdamonds_of_others_are_told_apart(desk: Desk) -> None:
+    desk.put("work.yaml")
+    desk.world.spawn("work")
+    desk.reconcile()
+    (desk.run_root / "state.json").unlink()
+
+    result = desk.run("status")
+
+    assert "somebody else's" in result.stderr
+    assert "taken over" not in result.stderr
+
+
+def test_reload_reaches_the_agent(desk: Desk) -> None:
+    with agent(desk.run_root) as done:
+        result = desk.run("reload")
+
+    assert result.exit_code == 0
+    assert done == ["reload"]
+
+
+def test_reload_without_an_agent_is_1(desk: Desk) -> None:
+    assert desk.run("reload").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-3, "0s"), (0.4, "0s"), (59, "59s"), (61, "1m 1s"), (3600, "1h"), (11_560, "3h 12m"),
+     (90_061, "1d 1h")],
+)  # fmt: skip
+def test_a_span_in_words(seconds: float, text: str) -> None:
+    assert span(seconds) == text
