@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A tier that did not run what it should counts as failed."""
+
+import pytest
+
+from tests.tiers import Case, Verdict, complaints, parse_junit, report
+
+JUNIT = """\
+<testsuites><testsuite>
+  <testcase classname="tests.a" name="test_good@6.12" />
+  <testcase classname="tests.a" name="test_bad@7.3"><failure message="no" /></testcase>
+  <testcase classname="tests.a" name="test_broken"><error message="no" /></testcase>
+  <testcase classname="tests.a" name="test_left@6.12"><skipped message="since 6.15" /></testcase>
+</testsuite></testsuites>
+"""
+BOTH = (Case("a@6.12", "passed"), Case("a@7.3", "passed"))
+
+
+def test_junit_is_read() -> None:
+    assert parse_junit(JUNIT) == (
+        Case("tests.a::test_good@6.12", "passed"),
+        Case("tests.a::test_bad@7.3", "failed"),
+        Case("tests.a::test_broken", "failed"),
+        Case("tests.a::test_left@6.12", "skipped", "since 6.15"),
+    )
+
+
+def test_a_lab_that_ran_on_both_kernels_is_fine() -> None:
+    assert complaints("lab", 0, BOTH) == ()
+
+
+def test_what_a_kernel_is_too_old_for_may_be_skipped() -> None:
+    assert complaints("lab", 0, (*BOTH, Case("b@6.12", "skipped", "since 6.15"))) == ()
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("b@7.3", "skipped", "since 6.15"),
+        Case("b@6.12", "skipped", "since 6.12"),
+        Case("b@6.12", "skipped", "no swap"),
+        Case("b", "skipped", "since 6.15"),
+    ],
+)
+def test_other_skips_fail_the_lab(case: Case) -> None:
+    assert complaints("lab", 0, (*BOTH, case)) == (f"skipped: {case.name}: {case.reason}",)
+
+
+def test_a_kernel_on_which_nothing_ran_fails_the_lab() -> None:
+    assert complaints("lab", 0, BOTH[:1]) == ("nothing ran on kernel 7.3",)
+
+
+def test_nothing_run_is_a_failure() -> None:
+    assert complaints("unit", 0, ()) == ("no test passed",)
+
+
+def test_pytest_has_the_first_say() -> None:
+    assert complaints("unit", 1, BOTH) == ("pytest ended with 1",)
+
+
+def test_the_closing_lines_are_pytests() -> None:
+    verdicts = [Verdict("unit", 1.0, "2 passed in 1s", ()), Verdict("lab", 2.0, "1 failed", ("x",))]
+
+    assert report(verdicts).splitlines() == [
+        "==== tiers",
+        "unit        1 s  ok",
+        "lab         2 s  FAILED",
+        "      x",
+        "2 passed in 1s",
+        "1 failed",
+    ]

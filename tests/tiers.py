@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs tiers of tests side by side and judges them: `python -m tests.tiers unit lab`.
+
+A tier that ran nothing has failed, and in the lab so has a skip: the tests are there to run on real
+kernels, so each kernel must have run some, and only what a kernel is too old for may be left out.
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+PROJECT = Path(__file__).parents[1]
+KERNELS = ("6.12", "7.3")
+SELECTIONS = {"unit": "not lab", "lab": "lab"}
+
+_KERNEL = re.compile(r"@(\d+)\.(\d+)$")
+_TOO_OLD = re.compile(r"since (\d+)\.(\d+)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One test: `outcome` passed, failed or skipped, and why it was skipped."""
+
+    name: str
+    outcome: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A tier that has run; `closing` is pytest's last line, `complaints` what is wrong."""
+
+    tier: str
+    seconds: float
+    closing: str
+    complaints: tuple[str, ...]
+
+
+def parse_junit(text: str) -> tuple[Case, ...]:
+    """The tests of a JUnit file as pytest writes it."""
+    return tuple(_case(element) for element in ET.fromstring(text).iter("testcase"))
+
+
+def _case(element: ET.Element) -> Case:
+    name = f"{element.get('classname', '')}::{element.get('name', '')}"
+    skipped = element.find("skipped")
+    if skipped is not None:
+        return Case(name, "skipped", skipped.get("message", ""))
+    bad = element.find("failure") is not None or element.find("error") is not None
+    return Case(name, "failed" if bad else "passed")
+
+
+def complaints(tier: str, returncode: int, cases: Sequence[Case]) -> tuple[str, ...]:
+    """Why the tier counts as failed; nothing if it does not."""
+    found = [f"pytest ended with {returncode}"] if returncode else []
+    if not any(case.outcome == "passed" for case in cases):
+        found.append("no test passed")
+    if tier == "lab":
+        found += _lab_complaints(cases)
+    return tuple(found)
+
+
+def _lab_complaints(cases: Sequence[Case]) -> Iterator[str]:
+    ran = Counter(_series(case.name) for case in cases if case.outcome == "passed")
+    for kernel in KERNELS:
+        if not ran[kernel]:
+            yield f"nothing ran on kernel {kernel}"
+    for case in cases:
+        if case.outcome == "skipped" and not _too_old(case):
+            yield f"skipped: {case.name}: {case.reason}"
+
+
+def _series(name: str) -> str:
+    found = _KERNEL.search(name)
+    return f"{found[1]}.{found[2]}" if found else ""
+
+
+def _too_old(case: Case) -> bool:
+    """Whether the test says that it is for later kernels than the one it was to run on."""
+    kernel, since = _KERNEL.search(case.name), _TOO_OLD.search(case.reason)
+    if kernel is None or since is None:
+        return False
+    return (int(kernel[1]), int(kernel[2])) < (int(since[1]), int(since[2]))
+
+
+@dataclass(slots=True)
+class Running:
+    """A tier's pytest, its output going to `log`."""
+
+    tier: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    junit: Path
+    began: float
+    shown: int = 0
+
+    def show(self) -> None:
+        """Print what is new in its output."""
+        with self.log.open("rb") as log:
+            log.seek(self.shown)
+            fresh = log.read()
+        self.shown += len(fresh)
+        sys.stdout.write(fresh.decode("utf-8", "replace"))
+        sys.stdout.flush()
+
+    def verdict(self) -> Verdict:
+        """After its end."""
+        seconds = time.monotonic() - self.began
+        cases = parse_junit(self.junit.read_text("utf-8")) if self.junit.exists() else ()
+        lines = self.log.read_text("utf-8", "replace").split("\n")
+        closing = next((line for line in reversed(lines) if line.strip()), "")
+        return Verdict(
+            self.tier, seconds, closing, complaints(self.tier, self.process.returncode, cases)
+        )
+
+
+def start(tier: str, directory: Path, options: Sequence[str]) -> Running:
+    """Start pytest on that tier."""
+    log, junit = directory / f"{tier}.log", directory / f"{tier}.xml"
+    command = [sys.executable, "-u", "-m", "pytest", "-m", SELECTIONS[tier], f"--junitxml={junit}"]
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            [*command, "-o", f"cache_dir=.pytest_cache/{tier}", *options],
+            cwd=PROJECT,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
+    return Running(tier, process, log, junit, time.monotonic())
+
+
+def follow(running: Sequence[Running]) -> list[Verdict]:
+    """Show the output of one after the other while all go on; their verdicts in that order."""
+    verdicts: dict[str, Verdict] = {}
+    for one in running:
+        sys.stdout.write(f"==== {one.tier}\n")
+        while True:
+            for other in running:
+                if other.tier not in verdicts and other.process.poll() is not None:
+                    verdicts[other.tier] = other.verdict()
+            one.show()
+            if one.tier in verdicts:
+                break
+            time.sleep(0.5)
+    return [verdicts[one.tier] for one in running]
+
+
+def report(verdicts: Sequence[Verdict]) -> str:
+    """Times and complaints, then the closing lines of pytest."""
+    lines = ["==== tiers"]
+    for one in verdicts:
+        lines.append(f"{one.tier:6}{one.seconds:7.0f} s  {'FAILED' if one.complaints else 'ok'}")
+        lines += [f"      {text}" for text in one.complaints]
+    return "\n".join([*lines, *(one.closing for one in verdicts)]) + "\n"
+
+
+def lab_obstacle() -> str:
+    """What keeps this machine from running guests; "" if nothing does. Installs packages."""
+    from tests.vm.errors import LabError
+    from tests.vm.host import ensure_host_packages, require_root
+
+    try:
+        require_root()
+        ensure_host_packages()
+    except LabError as error:
+        return str(error)
+    return ""
+
+
+def main(arguments: list[str]) -> int:
+    """`unit` and `lab`, in any choice; further options are pytest's."""
+    tiers = [word for word in arguments if word in SELECTIONS]
+    options = [word for word in arguments if word not in SELECTIONS]
+    if "lab" in tiers and (obstacle := lab_obstacle()):
+        sys.stderr.write(f"The tests on real kernels cannot run here: {obstacle}\n")
+        sys.stderr.write("`make test-unit` runs those that need neither root nor a guest.\n")
+        return 1
+    with tempfile.TemporaryDirectory(prefix="damos-tiers-") as name:
+        running = [start(tier, Path(name), options) for tier in tiers]
+        try:
+            verdicts = follow(running)
+        finally:
+            for one in running:
+                one.process.kill()
+                one.process.wait()
+    sys.stdout.write(report(verdicts))
+    return 1 if any(one.complaints for one in verdicts) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
