@@ -73,8 +73,8 @@ def agent_lines(status: AgentStatus) -> Iterator[str]:
     if status.backend_reason:
         backend += f" ({status.backend_reason})"
     yield f"{name} (pid {status.pid}), up {up}, Linux {status.kernel}, {backend}"
-    reload = f"files read {span(status.now - status.last_reload)} ago" if status.last_reload else ""
-    writes = plural(status.sysfs_writes, "sysfs write")
+    reload = f"reloaded {span(status.now - status.last_reload)} ago" if status.last_reload else ""
+    writes = plural(status.sysfs_writes, "write")
     yield ", ".join(filter(None, (brief(status), reload, writes)))
     if not status.last_reload_ok:
         yield click.style("the last reload failed: the policies before it stay", fg="red")
@@ -93,10 +93,12 @@ def _rows(policy: PolicyStatus) -> Iterator[Row]:
     state = click.style(policy.state, fg=_COLORS[policy.state], bold=True)
     head = (policy.name, policy.mode, backend, state, str(policy.targets))
     if not policy.schemes:
-        yield Row((*head, "-", "-", "-", "-"), tuple(_notes(policy)))
+        target = [_target(policy)] if policy.target else []
+        yield Row((*head, "-", "-", "-", "-"), (*target, *_notes(policy)))
     for number, scheme in enumerate(policy.schemes):
         last = number == len(policy.schemes) - 1
-        notes = [f"  {goal_text(goal)}" for goal in scheme.goals]
+        notes = [_target(policy)] if policy.target and number == 0 else []
+        notes += [f"  {goal_text(goal)}" for goal in scheme.goals]
         if last:
             notes += _notes(policy)
         yield Row((*(head if number == 0 else [""] * 5), *_cells(scheme)), tuple(notes))
@@ -119,9 +121,11 @@ def _quota(scheme: SchemeOutcome) -> str:
     return f"{number if cap.endswith(f' {unit}') else effective} of {cap}"
 
 
+def _target(policy: PolicyStatus) -> str:
+    return click.style(f"  {policy.target}", dim=True)
+
+
 def _notes(policy: PolicyStatus) -> Iterator[str]:
-    if policy.target:
-        yield click.style(f"  {policy.target}", dim=True)
     if policy.reason:
         yield f"  {policy.reason}"
     if policy.last_error and policy.last_error != policy.reason:
