@@ -19,7 +19,6 @@ from damos_agent.agent.core import Core
 from damos_agent.agent.debounce import Debounce
 from damos_agent.agent.digest import digest_tree
 from damos_agent.agent.events import Event, emit
-from damos_agent.agent.metrics import make_registry, write_textfile
 from damos_agent.agent.notify import Notifier
 from damos_agent.agent.schedule import Schedule
 from damos_agent.agent.sockets import Server
@@ -270,6 +269,8 @@ class Loop:
         path = self.core.settings.metrics.textfile
         if not path:
             return
+        from damos_agent.agent.metrics import make_registry, write_textfile
+
         try:
             registry = make_registry(self.core.status, self.core.meters, process=False)
             write_textfile(path, registry)

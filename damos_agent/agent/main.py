@@ -21,7 +21,6 @@ from damos_agent.agent.listeners import inherited, listen, listen_unix
 from damos_agent.agent.loader import Loaded, read_loaded
 from damos_agent.agent.log import open_log
 from damos_agent.agent.loop import Loop
-from damos_agent.agent.metrics import HttpAnswer, make_registry
 from damos_agent.agent.notify import Notifier, watchdog_us
 from damos_agent.agent.reconciler import Reconciler
 from damos_agent.agent.sockets import Server
@@ -298,6 +297,9 @@ def _serve(loop: Loop, core: Core) -> None:
         listeners.append(listen(core.settings.metrics.listen))
     if not listeners:
         return
+    # Some 5 MiB resident with prometheus_client, so only for those who asked for metrics.
+    from damos_agent.agent.metrics import HttpAnswer, make_registry
+
     answer_http = HttpAnswer(make_registry(core.status, core.meters))
     for listener in listeners:
         address = str(listener.getsockname())
