@@ -11,6 +11,8 @@ from damos_agent.model.errors import DamosError
 def complain(error: DamosError) -> None:
     """Say on stderr what is wrong, where, and what to do."""
     place = f"{error.path}: " if error.path else ""
-    click.echo(click.style("error: ", fg="red", bold=True) + place + error.message, err=True)
+    click.echo(
+        click.style("error: ", fg="red", bold=True) + place + exits.message_for(error), err=True
+    )
     if hint := exits.hint_for(error):
         click.echo(click.style("hint:  ", fg="cyan") + hint, err=True)

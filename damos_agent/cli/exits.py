@@ -39,6 +39,13 @@ def exit_code(error: DamosError) -> int:
     return NO_PERMISSION if error.errno in _DENIED else FAILED
 
 
+def message_for(error: DamosError) -> str:
+    """What is wrong. This program only reads, so a refusal by the kernel is one of reading."""
+    if isinstance(error, KernelError) and error.errno in _DENIED:
+        return "no permission to read it"
+    return error.message
+
+
 def hint_for(error: DamosError) -> str:
     """What the user of `damosctl` can do; the errors of the kernel floor speak to the agent."""
     if isinstance(error, KernelError) and error.errno in _DENIED:

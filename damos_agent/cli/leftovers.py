@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from damos_agent.cli.exits import message_for
 from damos_agent.cli.machine import read_ledger
 from damos_agent.cli.output.report import plural
 from damos_agent.cli.session import Session
@@ -21,7 +22,7 @@ def leftovers(session: Session) -> Iterator[str]:
         exclusive = read_exclusive_modules(session.fs, session.roots)
         observed = observe(session.fs, session.roots.sysfs, exclusive, session.sleep)
     except DamosError as error:
-        yield f"what it left in the kernel cannot be told: {error.message}"
+        yield f"what it left in the kernel cannot be told: {message_for(error)}"
         return
     yield from _tell(ledger, observed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import sys
@@ -60,7 +61,7 @@ def _text(session: Session, *, in_brief: bool) -> str:
 
 def _absent(session: Session, error: HostError, *, quiet: bool) -> int:
     complain(error)
-    if not quiet:
+    if not quiet and error.errno in (errno.ENOENT, errno.ECONNREFUSED):
         from damos_agent.cli.leftovers import leftovers
 
         for line in leftovers(session):

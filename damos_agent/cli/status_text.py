@@ -77,7 +77,9 @@ def agent_lines(status: AgentStatus) -> Iterator[str]:
     writes = plural(status.sysfs_writes, "write")
     yield ", ".join(filter(None, (brief(status), reload, writes)))
     if not status.last_reload_ok:
-        yield click.style("the last reload failed: the policies before it stay", fg="red")
+        yield click.style(
+            "the last reload had errors: what it rejected keeps its last good version", fg="red"
+        )
     if status.sysfs_write_failures:
         failures = plural(status.sysfs_write_failures, "write")
         yield click.style(f"the kernel refused {failures}", fg="yellow")
@@ -93,11 +95,10 @@ def _rows(policy: PolicyStatus) -> Iterator[Row]:
     state = click.style(policy.state, fg=_COLORS[policy.state], bold=True)
     head = (policy.name, policy.mode, backend, state, str(policy.targets))
     if not policy.schemes:
-        target = [_target(policy)] if policy.target else []
-        yield Row((*head, "-", "-", "-", "-"), (*target, *_notes(policy)))
+        yield Row((*head, "-", "-", "-", "-"), (*_target(policy), *_notes(policy)))
     for number, scheme in enumerate(policy.schemes):
         last = number == len(policy.schemes) - 1
-        notes = [_target(policy)] if policy.target and number == 0 else []
+        notes = [*_target(policy)] if number == 0 else []
         notes += [f"  {goal_text(goal)}" for goal in scheme.goals]
         if last:
             notes += _notes(policy)
@@ -121,8 +122,9 @@ def _quota(scheme: SchemeOutcome) -> str:
     return f"{number if cap.endswith(f' {unit}') else effective} of {cap}"
 
 
-def _target(policy: PolicyStatus) -> str:
-    return click.style(f"  {policy.target}", dim=True)
+def _target(policy: PolicyStatus) -> Iterator[str]:
+    if policy.target and policy.target not in policy.reason:
+        yield click.style(f"  {policy.target}", dim=True)
 
 
 def _notes(policy: PolicyStatus) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from damos_agent.agent.survey import USERSPACE_MISSING
+from damos_agent.cli.exits import message_for
 from damos_agent.cli.machine import read_features, read_ledger
 from damos_agent.cli.preview import stand_in
 from damos_agent.cli.session import Session
@@ -109,7 +110,7 @@ def _read_host(session: Session) -> Host:
         foreign = judge(observed, ledger, ledger.boot_id).foreign
         kdamonds = (len(observed.slots), len(running), len(foreign.intersection(running)))
     except DamosError as error:
-        trouble = error.message
+        trouble = message_for(error)
     return Host(
         kdamonds,
         trouble,

@@ -168,7 +168,10 @@ def test_an_ordinary_user_is_77_and_told_what_to_do(desk: Desk, verb: str) -> No
     result = desk.run(verb)
 
     assert result.exit_code == 77
-    assert "run it with sudo" in result.stderr
+    assert result.stderr == (
+        f"error: {KDAMONDS}/nr_kdamonds: no permission to read it\n"
+        "hint:  DAMON's files are readable by root only: run it with sudo\n"
+    )
 
 
 @pytest.mark.parametrize("verb", ["plan", "verify"])
