@@ -190,12 +190,12 @@ def test_features_tell_which_policies_can_run(desk: Desk) -> None:
 
 
 def test_a_policy_that_could_only_observe_is_marked(desk: Desk) -> None:
-    text = WORK.replace("enforce", "observe").replace("pageout", "collapse")
-    desk.put("work.yaml", text)
+    goal = "interval: 1s, goals: [{node_mem_free: {target: 5%, node: 0}}]"
+    desk.put("work.yaml", WORK.replace("enforce", "observe").replace("interval: 1s", goal))
 
     result = desk.run("features", "--kernel", "6.12")
 
-    assert "work    observe only: " in result.output or "work    no: " in result.output
+    assert "work    observe only: goal 'node_mem_free' needs" in result.output
 
 
 def test_features_count_kdamonds_and_swap(desk: Desk) -> None:
