@@ -35,7 +35,10 @@ _RUNNING = (PolicyState.ACTIVE, PolicyState.OBSERVING, PolicyState.DRIFTED)
 
 @dataclass(slots=True)
 class Totals:
-    """Counts since the agent started; times in seconds since the epoch."""
+    """Counts since the agent started; times in seconds since the epoch.
+
+    `reloads` include failed ones; `last_reload` is that of the last in which nothing was rejected.
+    """
 
     started: float = 0.0
     reloads: int = 0
@@ -90,7 +93,8 @@ class Core:
         )
         self.totals.reloads += 1
         self.totals.reload_failures += not self.loaded.ok
-        self.totals.last_reload = self.wall()
+        if self.loaded.ok:
+            self.totals.last_reload = self.wall()
         self.totals.last_reload_ok = self.loaded.ok
         self._keep_loaded()
 

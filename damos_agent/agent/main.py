@@ -302,9 +302,14 @@ def _serve(loop: Loop, core: Core) -> None:
 
     answer_http = HttpAnswer(make_registry(core.status, core.meters))
     for listener in listeners:
-        address = str(listener.getsockname())
+        address = _spell_address(listener.getsockname())
         loop.servers.append(Server(loop.selector, listener, answer_http))
         emit(core.logger, Event.LISTENING, purpose="metrics", address=address)
+
+
+def _spell_address(name: object) -> str:
+    """A socket's own name as agent.yaml writes it."""
+    return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else f"unix:{name}"
 
 
 def _stop(loop: Loop, core: Core) -> int:

@@ -56,10 +56,11 @@ _ANY = {
 
 
 def explain(error: OSError, path: str, value: str) -> KernelError:
-    """The error to raise for a refused write of `value` to `path`."""
+    """The error to raise for a refused write of `value` to `path`, or (empty) reading of it."""
     number = error.errno or 0
     meaning, hint = _table(path, value).get(number) or _ANY.get(number) or (None, None)
-    what = f"writing {value!r} failed with {errno.errorcode.get(number, number)}"
+    code = errno.errorcode.get(number, number)
+    what = f"writing {value!r} failed with {code}" if value else f"reading failed with {code}"
     message = f"{what}: {meaning or os.strerror(number)}"
     kind = BusyError if number == errno.EBUSY else KernelError
     return kind(message, path=path, hint=hint, errno=number)

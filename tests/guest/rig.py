@@ -20,7 +20,7 @@ from tests.vm.guestlib import require_guest
 
 ADMIN = Path("/sys/kernel/mm/damon/admin/kdamonds")
 PROJECT = Path(__file__).parents[2]
-WAIT_S = 90.0
+WAIT_S = 300.0
 
 
 def wait_for(what: str, condition: Callable[[], Any], seconds: float = WAIT_S) -> Any:
