@@ -1,9 +1,9 @@
 """A process with known truth: HOT MiB touched all the time, COLD MiB touched once.
 
-    python -m tests.guest.workload HOT_MIB COLD_MIB [--name NAME] [--file PATH] [--thp]
+    python -m tests.guest.workload HOT_MIB COLD_MIB [--file PATH] [--thp] [--nodes N,N] [--uid UID]
 
 Prints one line of JSON with its address ranges once everything is resident, then touches the hot
-part until it is ended.
+part until it is ended. Nothing else is mapped next to either part, so each has mappings of its own.
 """
 
 from __future__ import annotations
@@ -17,7 +17,12 @@ import sys
 import time
 
 MIB = 1 << 20
+_GUARD, _PROT_NONE = 2 * MIB, 0
+_SET_MEMPOLICY = 238  # its number on x86-64
+_MPOL_DEFAULT, _MPOL_BIND, _MPOL_INTERLEAVE = 0, 2, 3
 _ADDR_NO_RANDOMIZE = 0x0040000
+_SET_MEMPOLICY = 238
+_MPOL_DEFAULT, _MPOL_BIND, _MPOL_INTERLEAVE = 0, 2, 3
 
 
 def _fix_layout() -> None:
@@ -43,6 +48,20 @@ def _map(size: int, path: str | None) -> mmap.mmap:
     return mapped
 
 
+def _numbers(text: str) -> list[int]:
+    return [int(word) for word in text.split(",")]
+
+
+def _place(nodes: list[int]) -> None:
+    """Pages first touched from now on lie on these nodes, evenly; anywhere when there are none."""
+    mask = ctypes.c_ulong(sum(1 << node for node in nodes))
+    mode = _MPOL_DEFAULT if not nodes else _MPOL_BIND if len(nodes) == 1 else _MPOL_INTERLEAVE
+    libc = ctypes.CDLL(None, use_errno=True)
+    bits = 65 if nodes else 0
+    if libc.syscall(_SET_MEMPOLICY, mode, ctypes.byref(mask) if nodes else None, bits):
+        raise OSError(ctypes.get_errno(), "set_mempolicy")
+
+
 def _address(mapped: mmap.mmap) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(mapped))
 
@@ -54,15 +73,23 @@ def main() -> None:
     parser.add_argument("--file")
     parser.add_argument("--thp", action="store_true", help="ask for huge pages in the hot part")
     parser.add_argument("--pause", type=float, default=0.02, help="seconds between rounds")
+    parser.add_argument("--nodes", type=_numbers, default=[], help="NUMA nodes for both parts")
+    parser.add_argument("--uid", type=int, help="become this user once started")
     arguments = parser.parse_args()
     _fix_layout()
+    if arguments.uid is not None:
+        os.setuid(arguments.uid)
+    _place(arguments.nodes)
     cold = _map(arguments.cold_mib * MIB, arguments.file)
+    guards = [mmap.mmap(-1, _GUARD, prot=_PROT_NONE)]
     hot = _map(arguments.hot_mib * MIB, None)
+    guards.append(mmap.mmap(-1, _GUARD, prot=_PROT_NONE))
     # Text that compresses to about half, so that zram has something honest to do.
     pattern = (b"0123456789abcdef" * 128 + os.urandom(2048)) * (MIB // 4096)
     for mapped in (cold, hot):
         for start in range(0, len(mapped), MIB):
             mapped[start : start + MIB] = pattern
+    _place([])
     if arguments.thp:
         hot.madvise(mmap.MADV_HUGEPAGE)
     ranges = {

@@ -1,0 +1,304 @@
+"""Every example of policies/ does on a real kernel what its comment says.
+
+The files are used as they are shipped but for a few named fields: `mode: enforce`, who the target
+is, and how long memory must be idle, since no test can wait for minutes.
+"""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from contextlib import ExitStack
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from damos_agent.model.status import PolicyStatus
+from tests.guest.examples import (
+    ENFORCE,
+    cached_mib,
+    disk,
+    example,
+    fill_to,
+    free_share,
+    make_file,
+    nested_cgroup,
+    outcomes,
+    read_file,
+    settle,
+    start_as,
+)
+from tests.guest.measure import meminfo, range_nodes, range_use
+from tests.guest.rig import Rig, Workload, sysfs, wait_for
+from tests.vm.guestlib import cgroup
+
+# In virtual time, waiting costs nothing and a busy host changes nothing.
+MACHINE = {"numa_nodes": 2, "memory_mib": 1024, "virtual_time": True}
+everywhere = pytest.mark.guest(**MACHINE)
+newest = pytest.mark.guest(kernels=("7.3",), **MACHINE)
+before_goals = pytest.mark.guest(kernels=("6.12",), **MACHINE)
+
+
+def _is_paged_out(work: Workload) -> bool:
+    start, end = work.cold
+    return range_use(work.pid, work.cold).swap > 0.9 * (end - start) / 2**20
+
+
+def _applied(rig: Rig, name: str, mib: int, index: int = 0) -> list[dict[str, Any]]:
+    return [e for e in outcomes(rig, name, index) if e["sz_applied"] > mib << 20]
+
+
+@everywhere
+def test_idle_memory_of_a_service_a_group_and_a_unit_is_paged_out(rig: Rig) -> None:
+    """proactive-reclaim, container-reclaim, unit-reclaim: the cold parts go, the hot ones stay."""
+    age = {"schemes.0.pattern.age.min": "3s"}
+    with ExitStack() as stack:
+        pod = stack.enter_context(
+            nested_cgroup("kubepods.slice/kubepods-besteffort.slice/pod1.slice")
+        )
+        unit = stack.enter_context(nested_cgroup("system.slice/gitlab-puma.service"))
+        works = {
+            "proactive-reclaim": start_as(rig, (4, 24), "--uid", "65534", name="memcached"),
+            "container-reclaim": start_as(rig, (4, 24), group=pod),
+            "unit-reclaim": start_as(rig, (4, 24), group=unit),
+        }
+        bystander = rig.workload(1, 16)
+        user = {"target.process.user": "nobody"}
+        for name in works:
+            extra = user if name == "proactive-reclaim" else {}
+            rig.put(name, example(name, {**ENFORCE, **age, **extra}))
+        rig.start()
+        for name, work in works.items():
+            assert rig.wait_state(name, "active").targets == 1
+            wait_for(f"{name}: its cold memory", partial(_is_paged_out, work))
+        for name, work in works.items():
+            hot = range_use(work.pid, work.hot)
+            assert hot.swap < 1, name
+            assert hot.rss > 3, name
+            told = wait_for(f"{name}: an outcome", partial(_applied, rig, name, 22))
+            assert told[-1]["mode"] == "enforce"
+        assert bystander.swap_mib() == 0
+        rig.close()
+
+
+@everywhere
+def test_idle_page_cache_is_dropped_and_anonymous_memory_stays(rig: Rig) -> None:
+    """physical-reclaim-file-cache."""
+    with disk(256) as place:
+        backup, index = make_file(place / "backup", 96), make_file(place / "index", 8)
+        work = rig.workload(4, 48)
+        reading = f"while :; do cat {index} >/dev/null; sleep 0.2; done"
+        with subprocess.Popen(["sh", "-c", reading]) as reader:
+            read_file(backup)
+            assert cached_mib(backup) > 90
+            edits = {**ENFORCE, "schemes.0.pattern.age.min": "4s"}
+            rig.put("cache", example("physical-reclaim-file-cache", edits))
+            rig.start()
+            rig.wait_state("physical-reclaim-file-cache", "active")
+            wait_for("the backup's pages to go", lambda: cached_mib(backup) < 10)
+            in_use = cached_mib(index)
+            reader.kill()
+        assert in_use > 6
+        assert range_use(work.pid, work.cold).rss > 47
+        assert meminfo()["SwapTotal"] - meminfo()["SwapFree"] < 1
+        rig.close()
+
+
+@everywhere
+def test_pressure_steers_how_much_is_paged_out(rig: Rig) -> None:
+    """physical-reclaim-psi: more every second while nobody waits, nothing once somebody does."""
+    name = "physical-reclaim-psi"
+    rig.put(name, example(name, {**ENFORCE, "schemes.0.pattern.age.min": "3s"}))
+    rig.start()
+    rig.wait_state(name, "active")
+    filler = fill_to(rig, 0.3)
+    wait_for("a quota above 64 KiB", lambda: _effective(rig, name) > 65536)
+    grown = [e["effective_bytes"] for e in outcomes(rig, name)]
+    assert any(0 < a < b <= 5 * a for a, b in pairwise(grown)), grown
+    assert max(grown) <= 256 << 20
+    wait_for("a page-out", lambda: filler.swap_mib() > 0)
+    goal = outcomes(rig, name)[-1]["goals"][0]
+    assert (goal["metric"], goal["target"]) == ("memory_psi_some", 10)
+    assert goal["current"] is not None
+
+    # Somebody waits for memory all the time.
+    with cgroup("squeezed") as squeezed:
+        (squeezed / "memory.high").write_text("8M")
+        program = "x = bytearray(24 << 20)\nwhile True: x[::4096] = bytes(len(x) // 4096)"
+        command = f"echo $$ >{squeezed}/cgroup.procs; exec {sys.executable} -c '{program}'"
+        with subprocess.Popen(["sh", "-c", command]) as thrashing:
+            pressed = wait_for(
+                "pressure above the goal",
+                lambda: [e for e in outcomes(rig, name) if (e["goals"][0]["current"] or 0) > 20],
+            )
+            wait_for("the quota to fall", lambda: _effective(rig, name) <= 4096)
+            thrashing.kill()
+    assert pressed
+    rig.close()
+
+
+def _effective(rig: Rig, name: str) -> int:
+    told = outcomes(rig, name)
+    return told[-1]["effective_bytes"] or 0 if told else 0
+
+
+@everywhere
+def test_hot_memory_gets_huge_pages_and_cold_memory_does_not(rig: Rig) -> None:
+    """huge-pages-for-hot-memory, with huge pages for those who ask only."""
+    thp = Path("/sys/kernel/mm/transparent_hugepage")
+    (thp / "enabled").write_text("madvise")
+    (thp / "khugepaged/scan_sleep_millisecs").write_text("200")
+    work = start_as(rig, (16, 48), "--uid", "65534", name="postgres")
+    assert range_use(work.pid, work.hot).huge == 0
+    name = "huge-pages-for-hot-memory"
+    edits = {
+        **ENFORCE,
+        "target.process.user": "nobody",
+        "schemes.1.pattern.age.min": "4s",
+    }
+    rig.put(name, example(name, edits))
+    rig.start()
+    rig.wait_state(name, "active")
+    wait_for("huge pages", lambda: range_use(work.pid, work.hot).huge >= 10)
+    wait_for("cold memory", lambda: range_use(work.pid, work.cold).flags.get("nh", 0) > 40)
+    cold = range_use(work.pid, work.cold)
+    assert cold.huge <= 2
+    assert cold.rss > 47
+    assert range_use(work.pid, work.hot).flags.get("nh", 0) < 4
+    rig.close()
+
+
+@everywhere
+def test_hot_memory_moves_up_the_lru_lists_and_idle_memory_down(rig: Rig) -> None:
+    """lru-sort: within its watermarks, nothing of it is reclaim."""
+    name = "lru-sort"
+    with disk(256) as place:
+        once_hot = make_file(place / "once-hot", 64)
+        for _ in range(3):
+            read_file(once_hot)
+        work = rig.workload(8, 8, "--pause", "0.001")
+        fill_to(rig, 0.12)
+        assert 0.05 < free_share() < 0.15
+        before = meminfo()
+        rig.put(name, example(name, {**ENFORCE, "schemes.1.pattern.age.min": "3s"}))
+        rig.start()
+        rig.wait_state(name, "active")
+        wait_for("idle file pages down", lambda: _moved("Active(file)", before) < -48)
+        wait_for("hot pages up", lambda: _moved("Active(anon)", before) > 6)
+        for index in (0, 1):
+            wait_for(f"scheme {index} told", partial(_applied, rig, name, 4, index))
+        assert range_use(work.pid, work.cold).rss > 7
+        assert cached_mib(once_hot) > 60
+        rig.close()
+
+
+def _moved(entry: str, before: dict[str, float]) -> float:
+    return meminfo()[entry] - before[entry]
+
+
+TUNED = {"monitoring.intervals_goal.max_sampling_interval": "20ms"}
+
+
+@newest
+def test_hot_memory_is_promoted_and_idle_memory_demoted(rig: Rig) -> None:
+    """tiering-promote and tiering-demote at work together, each on its own node."""
+    slow, fast = _tiers(rig)
+    edits = {**ENFORCE, **TUNED}
+    rig.put("promote", example("tiering-promote", edits))
+    # A node this small never gets down to half a percent: the kernel's own reclaim is earlier.
+    down = {
+        "schemes.0.pattern.age.min": "3s",
+        "schemes.0.quota.goals.0.node_mem_free.target": "90%",
+    }
+    rig.put("demote", example("tiering-demote", {**edits, **down}))
+    rig.start()
+    for name in ("tiering-promote", "tiering-demote"):
+        rig.wait_state(name, "active")
+    _check_tiers(slow, fast)
+
+    told = outcomes(rig, "tiering-demote")[-1]
+    goal = told["goals"][0]
+    assert goal["metric"] == "node_mem_free"
+    assert goal["target"] == 9000
+    measured = 10_000 * meminfo(0)["MemFree"] / meminfo(0)["MemTotal"]
+    assert abs(goal["current"] - measured) < 1500
+
+    # The kernel has chosen its intervals, and the age follows them.
+    status = wait_for("tuned intervals", lambda: _tuned(rig, "tiering-demote"))
+    pattern = f"{status.slot}/contexts/0/schemes/0/access_pattern/age/min"
+    expected = str(math.ceil(3_000_000 / status.aggr_us))
+    wait_for("ages in new counts", lambda: sysfs(pattern) == expected)
+    rig.close()
+
+
+def _tuned(rig: Rig, name: str) -> PolicyStatus | None:
+    now = rig.policy(name)
+    return now if now and now.aggr_us not in (0, 100_000) else None
+
+
+@before_goals
+def test_before_node_goals_tiering_says_so_and_migrates_without_them(rig: Rig) -> None:
+    """tiering-promote and tiering-demote need 6.16; their schemes alone do not."""
+    slow, fast = _tiers(rig)
+    for name in ("promote", "demote"):
+        rig.put(name, example(f"tiering-{name}", ENFORCE))
+    rig.start()
+    for name in ("tiering-promote", "tiering-demote"):
+        assert "6.1" in rig.wait_state(name, "unsupported").reason
+    without = {**ENFORCE, "monitoring.intervals_goal": None, "schemes.0.quota.goals": None}
+    rig.put("promote", example("tiering-promote", without))
+    rig.put("demote", example("tiering-demote", {**without, "schemes.0.pattern.age.min": "3s"}))
+    for name in ("tiering-promote", "tiering-demote"):
+        rig.wait_state(name, "active")
+    _check_tiers(slow, fast)
+    rig.close()
+
+
+def _tiers(rig: Rig) -> tuple[Workload, Workload]:
+    """One workload all on the slow node, one all on the fast node."""
+    slow = rig.workload(8, 24, "--nodes", "1")
+    fast = rig.workload(4, 24, "--nodes", "0")
+    assert range_nodes(slow.pid, slow.hot) == {1: 8}
+    assert range_nodes(fast.pid, fast.cold) == {0: 24}
+    return slow, fast
+
+
+def _check_tiers(slow: Workload, fast: Workload) -> None:
+    wait_for("promotion", lambda: range_nodes(slow.pid, slow.hot).get(0, 0) > 7)
+    wait_for("demotion", lambda: range_nodes(fast.pid, fast.cold).get(1, 0) > 22)
+    assert range_nodes(slow.pid, slow.cold).get(1, 0) > 22
+    assert range_nodes(fast.pid, fast.hot).get(0, 0) > 3
+
+
+@everywhere
+def test_the_working_set_is_told_and_nothing_is_touched(rig: Rig) -> None:
+    """working-set: how much is in use and how much idle, near the truth."""
+    work = rig.workload(24, 64)
+    name = "working-set"
+    edits = {
+        "target.process.cmdline": r"\btests\.guest\.workload 24 64\b",
+        "schemes.1.pattern.age": {"min": "3s", "max": "10m"},
+    }
+    rig.put(name, example(name, edits))
+    rss = work.rss_mib()
+    rig.start()
+    rig.wait_state(name, "observing")
+
+    def told(index: int) -> float:
+        status = rig.policy(name)
+        matched = status.schemes[index].matched_bytes if status and status.schemes else None
+        return (matched or 0) / 2**20
+
+    wait_for("the hot part", lambda: 16 < told(0) < 32)
+    wait_for("the cold part", lambda: 56 < told(1) < 100)
+    settle(2)
+    assert 16 < told(0) < 36
+    assert told(2) == 0
+    assert work.rss_mib() == pytest.approx(rss, abs=1)
+    assert work.swap_mib() == 0
+    assert all(e["sz_applied_delta"] == 0 or e["action"] == "stat" for e in outcomes(rig, name))
+    rig.close()
