@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What deploy/ names is there, and fits what the agent looks for."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from damos_agent.agent.digest import POLICIES, SETTINGS
+from damos_agent.config.compile import compile_files
+from damos_agent.host.roots import Roots
+
+BASE = Path(__file__).parents[1] / "deploy/kubernetes"
+KUSTOMIZATION: dict[str, Any] = yaml.safe_load((BASE / "kustomization.yaml").read_text())
+POD: dict[str, Any] = yaml.safe_load((BASE / "daemonset.yaml").read_text())["spec"]["template"][
+    "spec"
+]
+CONTAINER: dict[str, Any] = POD["containers"][0]
+MOUNTS: dict[str, str] = {mount["mountPath"]: mount["name"] for mount in CONTAINER["volumeMounts"]}
+VOLUMES: dict[str, dict[str, Any]] = {volume["name"]: volume for volume in POD["volumes"]}
+
+
+def test_the_kustomization_names_every_file() -> None:
+    generated = [name for one in KUSTOMIZATION["configMapGenerator"] for name in one["files"]]
+
+    named = {*KUSTOMIZATION["resources"], *generated, "kustomization.yaml"}
+
+    assert named == {path.name for path in BASE.iterdir()}
+
+
+def test_policies_and_settings_have_no_findings() -> None:
+    compiled = compile_files((str(BASE / "working-set.yaml"), str(BASE / "agent.yaml")))
+
+    assert [file.findings for file in compiled.files if file.findings] == []
+    assert compiled.findings == ()
+    assert compiled.settings is not None
+
+
+def test_every_mount_has_its_volume() -> None:
+    assert set(MOUNTS.values()) == set(VOLUMES)
+
+
+def test_config_maps_are_mounted_where_the_agent_looks() -> None:
+    found = {path: VOLUMES[name].get("configMap", {}).get("name") for path, name in MOUNTS.items()}
+
+    assert found[f"/etc/{Path(SETTINGS).parent}"] == "damos-agent"
+    assert found[f"/usr/local/lib/{POLICIES}"] == "damos-policies"
+    generated = {one["name"] for one in KUSTOMIZATION["configMapGenerator"]}
+    assert generated == {"damos-agent", "damos-policies"}
+
+
+def test_the_pod_sees_the_hosts_damon_processes_and_cgroups() -> None:
+    hosts = {path: VOLUMES[name].get("hostPath", {}).get("path") for path, name in MOUNTS.items()}
+    roots = Roots()
+
+    assert POD["hostPID"] is True
+    assert hosts[f"{roots.sysfs}/kernel/mm/damon"] == f"{roots.sysfs}/kernel/mm/damon"
+    assert hosts[roots.cgroup] == roots.cgroup
+    assert hosts[roots.run] == roots.run
+
+
+def test_the_pod_has_no_capabilities() -> None:
+    context = CONTAINER["securityContext"]
+
+    assert context["capabilities"] == {"drop": ["ALL"]}
+    assert context["allowPrivilegeEscalation"] is False
+    assert "privileged" not in context
