@@ -60,7 +60,7 @@ _TOLD: dict[str, tuple[str, ...]] = {
     "kdamond_adopted": ("policy", "slot", "kdamond_pid"),
     "module_restored": ("module",),
     "module_suspended": ("module",),
-    "policy_loaded": ("policy", "mode", "changed"),
+    "policy_loaded": ("policy", "mode"),
     "policy_rejected": ("policy", "findings"),
     "policy_removed": ("policy",),
     "policy_state_changed": ("policy", "state", "reason"),
@@ -76,7 +76,11 @@ _TOLD: dict[str, tuple[str, ...]] = {
 
 def log_line(event: dict[str, Any], began: float) -> str:
     """An event for people: seconds since the show `began`, name, and what matters of it."""
-    fields = [f"{name}={_value(event[name])}" for name in _TOLD[event["event"]] if event.get(name)]
+    fields = [
+        f"{name}={_value(event[name])}"
+        for name in _TOLD[event["event"]]
+        if event.get(name) not in (None, "")
+    ]
     clock = time.strptime(event["timestamp"].partition(".")[0], "%Y-%m-%dT%H:%M:%S")
     seconds = _utc(clock) - began
     return f"  {seconds:5.0f} s  {event['event']}  {' '.join(fields)}".rstrip()
