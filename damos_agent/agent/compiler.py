@@ -27,10 +27,14 @@ HINT = "policies already loaded go on; `damosctl validate` shows what the compil
 
 @dataclass(frozen=True, slots=True)
 class ChildLimits:
-    """What the child may take: seconds of time and of CPU, bytes of address space and output."""
+    """What the child may take: seconds of time and of CPU, bytes of address space and output.
 
-    time_s: float = 30.0
-    cpu_s: int = 20
+    Far above what a full directory needs (under a second), so that a slow or crowded machine does
+    not lose its policies; they only end what would never end.
+    """
+
+    time_s: float = 180.0
+    cpu_s: int = 90
     memory_bytes: int = 512 << 20
     output_bytes: int = 64 << 20
 

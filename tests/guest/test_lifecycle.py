@@ -35,7 +35,13 @@ spec:
 
 
 def ages(slot: int) -> list[int]:
-    """Ages of all regions, from the census scheme, in aggregations."""
+    """Ages of all regions, in aggregations. Before 6.14 a snapshot may come back empty."""
+    found: list[int] = wait_for("a snapshot", lambda: snapshot_ages(slot))
+    return found
+
+
+def snapshot_ages(slot: int) -> list[int]:
+    """What the census scheme tried in its next round."""
     command(slot, "update_schemes_tried_regions")
     count = int(sysfs(f"{slot}/contexts/0/schemes/nr_schemes"))
     base = f"{slot}/contexts/0/schemes/{count - 1}/tried_regions"
