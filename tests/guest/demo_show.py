@@ -206,7 +206,7 @@ def _play(stage: Stage, place: str) -> None:
     same = again.kdamond_pid == first.kdamond_pid
     stage.expect(f"the same kdamond ({again.kdamond_pid}) goes on with all it has learned", same)
     stage.say("")
-    stage.chart(lambda: work.swap_mib() > COLD_MIB * 0.93, 60)
+    stage.chart(lambda: work.swap_mib() > COLD_MIB * 0.85, 90)
     stage.say("")
     stage.run("damosctl", "status")
 
