@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What deploy/ names is there, and fits what the agent looks for."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,12 @@ def test_the_pod_sees_the_hosts_damon_processes_and_cgroups() -> None:
     assert hosts[roots.run] == roots.run
 
 
-def test_the_pod_has_no_capabilities() -> None:
+def test_the_pod_has_the_capabilities_of_the_unit() -> None:
+    unit = (BASE.parents[1] / "systemd/damos-agent.service").read_text()
+    bounding = re.search(r"^CapabilityBoundingSet=(.*)$", unit, re.MULTILINE)
     context = CONTAINER["securityContext"]
 
-    assert context["capabilities"] == {"drop": ["ALL"]}
-    assert context["allowPrivilegeEscalation"] is False
+    assert bounding is not None
+    assert context["capabilities"]["drop"] == ["ALL"]
+    assert {f"CAP_{name}" for name in context["capabilities"]["add"]} == set(bounding[1].split())
     assert "privileged" not in context
