@@ -25,6 +25,9 @@ Edits = dict[str, Any]
 """Dotted path below `spec` (list items by number) to the new value; None takes the field away."""
 
 ENFORCE: Edits = {"mode": "enforce"}
+FEWER_REGIONS: Edits = {"monitoring.max_regions": 200}
+"""For physical memory, of which a guest has little: looking at a region costs ever the same."""
+
 _ZRAM_CONTROL = Path("/sys/class/zram-control")
 
 
@@ -100,8 +103,22 @@ def disk(size_mib: int) -> Iterator[Path]:
         subprocess.run(["mount", device, str(place)], check=True)
         yield place
     finally:
-        subprocess.run(["umount", str(place)], check=False)
+        wait_for("the disk to be free", lambda: _unmounted(place))
         (_ZRAM_CONTROL / "hot_remove").write_text(number)
+
+
+def _unmounted(place: Path) -> bool:
+    return subprocess.run(["umount", str(place)], check=False).returncode == 0
+
+
+@contextmanager
+def endless(script: str) -> Iterator[None]:
+    """A shell script runs within the block."""
+    with subprocess.Popen(["sh", "-c", script]) as shell:
+        try:
+            yield
+        finally:
+            shell.kill()
 
 
 def make_file(path: Path, size_mib: int) -> Path:
