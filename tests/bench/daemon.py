@@ -44,11 +44,13 @@ class Daemon:
         (self.policies.parent / "agent.yaml").write_text(f"{head}spec: {settings}\n")
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *around: str, interpreter: Sequence[str] = (sys.executable,)) -> None:
+    def start(
+        self, *around: str, program: Sequence[str] = ("-m", "damos_agent.agent.main")
+    ) -> None:
         """Start it, with the words `around` before its command, until its first reload is over."""
         command = [
             *around,
-            *(*interpreter, "-m", "damos_agent.agent.main"),
+            *(sys.executable, *program),
             *("--log-format", "json", "--log-level", "debug"),
             *("--config-root", str(self.base), "--run-root", str(self.base / "run")),
             *("--sysfs-root", str(self.sysfs)),
