@@ -3,6 +3,8 @@
 
 A tier that ran nothing has failed, and in the lab so has a skip: the tests are there to run on real
 kernels, so each kernel must have run some, and only what a kernel is too old for may be left out.
+
+The lab goes in two parts beside each other, since a guest keeps one core busy.
 """
 
 import re
@@ -17,8 +19,26 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 PROJECT = Path(__file__).parents[1]
-KERNELS = ("6.12", "7.3")
-SELECTIONS = {"unit": "not lab", "lab": "lab"}
+PARALLEL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one pytest runs; `kernels` must have run some of it."""
+
+    options: tuple[str, ...]
+    kernels: tuple[str, ...] = ()
+
+
+NEWEST = "7.3"
+PARTS = {
+    "lab 7.3": Part(("-m", "lab", "-p", "tests.lab_part", "--lab-part", NEWEST), (NEWEST,)),
+    "unit": Part(("-m", "not lab")),
+    "lab others": Part(
+        ("-m", "lab", "-p", "tests.lab_part", "--lab-part", f"not {NEWEST}"), ("6.12",)
+    ),
+}
+"""In the order in which they are begun: the longest first."""
 
 _KERNEL = re.compile(r"@(\d+)\.(\d+)$")
 _TOO_OLD = re.compile(r"since (\d+)\.(\d+)$")
@@ -62,14 +82,14 @@ def complaints(tier: str, returncode: int, cases: Sequence[Case]) -> tuple[str, 
     found = [f"pytest ended with {returncode}"] if returncode else []
     if not any(case.outcome == "passed" for case in cases):
         found.append("no test passed")
-    if tier == "lab":
-        found += _lab_complaints(cases)
+    if kernels := PARTS[tier].kernels:
+        found += _lab_complaints(kernels, cases)
     return tuple(found)
 
 
-def _lab_complaints(cases: Sequence[Case]) -> Iterator[str]:
+def _lab_complaints(kernels: Sequence[str], cases: Sequence[Case]) -> Iterator[str]:
     ran = Counter(_series(case.name) for case in cases if case.outcome == "passed")
-    for kernel in KERNELS:
+    for kernel in kernels:
         if not ran[kernel]:
             yield f"nothing ran on kernel {kernel}"
     for case in cases:
@@ -106,6 +126,8 @@ class Running:
         with self.log.open("rb") as log:
             log.seek(self.shown)
             fresh = log.read()
+        if not self.shown and fresh:
+            sys.stdout.write(f"==== {self.tier}\n")
         self.shown += len(fresh)
         sys.stdout.write(fresh.decode("utf-8", "replace"))
         sys.stdout.flush()
@@ -123,11 +145,12 @@ class Running:
 
 def start(tier: str, directory: Path, options: Sequence[str]) -> Running:
     """Start pytest on that tier."""
-    log, junit = directory / f"{tier}.log", directory / f"{tier}.xml"
-    command = [sys.executable, "-u", "-m", "pytest", "-m", SELECTIONS[tier], f"--junitxml={junit}"]
+    name = tier.replace(" ", "-")
+    log, junit = directory / f"{name}.log", directory / f"{name}.xml"
+    command = [sys.executable, "-u", "-m", "pytest", *PARTS[tier].options, f"--junitxml={junit}"]
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [*command, "-o", f"cache_dir=.pytest_cache/{tier}", *options],
+            [*command, "-o", f"cache_dir=.pytest_cache/{name}", *options],
             cwd=PROJECT,
             stdin=subprocess.DEVNULL,
             stdout=stream,
@@ -136,27 +159,34 @@ def start(tier: str, directory: Path, options: Sequence[str]) -> Running:
     return Running(tier, process, log, junit, time.monotonic())
 
 
-def follow(running: Sequence[Running]) -> list[Verdict]:
-    """Show the output of one after the other while all go on; their verdicts in that order."""
+def run_all(tiers: Sequence[str], directory: Path, options: Sequence[str]) -> list[Verdict]:
+    """Run them, a few at a time, showing the output of one after the other."""
+    running: list[Running] = []
     verdicts: dict[str, Verdict] = {}
-    for one in running:
-        sys.stdout.write(f"==== {one.tier}\n")
-        while True:
-            for other in running:
-                if other.tier not in verdicts and other.process.poll() is not None:
-                    verdicts[other.tier] = other.verdict()
+    shown = 0
+    try:
+        while shown < len(tiers):
+            for one in running:
+                if one.tier not in verdicts and one.process.poll() is not None:
+                    verdicts[one.tier] = one.verdict()
+            while len(running) < len(tiers) and len(running) - len(verdicts) < PARALLEL:
+                running.append(start(tiers[len(running)], directory, options))
+            one = running[shown]
             one.show()
-            if one.tier in verdicts:
-                break
+            shown += one.tier in verdicts
             time.sleep(0.5)
-    return [verdicts[one.tier] for one in running]
+    finally:
+        for one in running:
+            one.process.kill()
+            one.process.wait()
+    return [verdicts[tier] for tier in tiers]
 
 
 def report(verdicts: Sequence[Verdict]) -> str:
     """Times and complaints, then the closing lines of pytest."""
     lines = ["==== tiers"]
     for one in verdicts:
-        lines.append(f"{one.tier:6}{one.seconds:7.0f} s  {'FAILED' if one.complaints else 'ok'}")
+        lines.append(f"{one.tier:12}{one.seconds:6.0f} s  {'FAILED' if one.complaints else 'ok'}")
         lines += [f"      {text}" for text in one.complaints]
     return "\n".join([*lines, *(one.closing for one in verdicts)]) + "\n"
 
@@ -176,20 +206,15 @@ def lab_obstacle() -> str:
 
 def main(arguments: list[str]) -> int:
     """`unit` and `lab`, in any choice; further options are pytest's."""
-    tiers = [word for word in arguments if word in SELECTIONS]
-    options = [word for word in arguments if word not in SELECTIONS]
-    if "lab" in tiers and (obstacle := lab_obstacle()):
+    chosen = [word for word in arguments if word in ("unit", "lab")]
+    options = [word for word in arguments if word not in chosen]
+    tiers = [tier for tier in PARTS if tier.split()[0] in chosen]
+    if "lab" in chosen and (obstacle := lab_obstacle()):
         sys.stderr.write(f"The tests on real kernels cannot run here: {obstacle}\n")
         sys.stderr.write("`make test-unit` runs those that need neither root nor a guest.\n")
         return 1
     with tempfile.TemporaryDirectory(prefix="damos-tiers-") as name:
-        running = [start(tier, Path(name), options) for tier in tiers]
-        try:
-            verdicts = follow(running)
-        finally:
-            for one in running:
-                one.process.kill()
-                one.process.wait()
+        verdicts = run_all(tiers, Path(name), options)
     sys.stdout.write(report(verdicts))
     return 1 if any(one.complaints for one in verdicts) else 0
 
