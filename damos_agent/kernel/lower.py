@@ -111,7 +111,7 @@ def lower(
     return ContextSpec(
         ops=ops,
         targets=targets,
-        schemes=(*schemes, *_census(policy)),
+        schemes=(*schemes, *_census(policy, features)),
         sample_us=base.sample_us,
         aggr_us=base.aggr_us,
         update_us=monitoring.update_us,
@@ -128,9 +128,14 @@ CENSUS = SchemeSpec(Action.STAT, 0, ULONG_MAX, 0, U32_MAX, 0, U32_MAX)
 """A scheme that tries every region and does nothing: its counters tell how many there are."""
 
 
-def _census(policy: Policy) -> tuple[SchemeSpec, ...]:
-    """Left out where a scheme has watermarks: always active, it would keep monitoring awake."""
-    return () if any(scheme.watermarks for scheme in policy.schemes) else (CENSUS,)
+def _census(policy: Policy, features: Features) -> tuple[SchemeSpec, ...]:
+    """Left out where a scheme has watermarks: always active, it would keep monitoring awake.
+
+    Awake it must be before 6.15, which serves a commit after an aggregation only: with every scheme
+    outside its watermarks there is none, and the commit would block for as long.
+    """
+    marked = any(scheme.watermarks for scheme in policy.schemes)
+    return () if marked and Feature.RELIABLE_COMMIT in features else (CENSUS,)
 
 
 def needs_priming(scheme: SchemeSpec, features: Features) -> bool:

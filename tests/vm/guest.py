@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.vm import systemd
 from tests.vm.errors import (
     GuestBootError,
     GuestDiedError,
@@ -50,7 +51,8 @@ class Job:
     """What is run in the guest, and with which of the host's directories writable.
 
     `writable` maps guest paths to existing directories of the host. Without a command the
-    guest's console is the caller's terminal and runs a shell.
+    guest's console is the caller's terminal and runs a shell. With `systemd` the command runs
+    as a service below the host's systemd.
     """
 
     command: Sequence[str]
@@ -61,6 +63,7 @@ class Job:
     kernel_args: Sequence[str] = ()
     timeout_s: float = 300.0
     echo: bool = False
+    systemd: bool = False
 
     @property
     def interactive(self) -> bool:
@@ -243,6 +246,8 @@ class _Run:
 
 def first_script(job: Job) -> str:
     """The shell script that is the guest's process 1: run the job, then switch the guest off."""
+    if job.systemd:
+        return systemd.first_script(f"{JOB_DIRECTORY}/job.sh")
     console = "setsid -c " if job.interactive else ""
     streams = "</dev/ttyS0 >/dev/ttyS0 2>&1" if job.interactive else "</dev/null"
     return (

@@ -1,0 +1,23 @@
+"""What a policy becomes on kernels of different ages."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from damos_agent.kernel.features import profile_of
+from damos_agent.kernel.lower import CENSUS, lower
+from damos_agent.model.policy import Watermarks
+from tests.kernel.desk import reclaim
+
+
+@pytest.mark.parametrize(("kernel", "awake"), [("6.1", True), ("6.12", True), ("7.3", False)])
+def test_old_kernels_stay_awake_outside_watermarks(kernel: str, awake: bool) -> None:
+    """There a commit would otherwise block until free memory is back within them."""
+    policy = reclaim("a", 1)
+    marks = Watermarks(interval_us=5_000_000, high_permil=500, mid_permil=400, low_permil=100)
+    schemes = tuple(replace(scheme, watermarks=marks) for scheme in policy.schemes)
+    made = lower(replace(policy, schemes=schemes), (), profile_of(kernel))
+    assert (made.schemes[-1] == CENSUS) is awake
+    assert lower(policy, (), profile_of(kernel)).schemes[-1] == CENSUS
