@@ -98,9 +98,11 @@ def main() -> None:
     parser.add_argument("--only", action="append", choices=BENCHMARKS)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--kernel", action="append", help="default: 7.3 and 6.12")
+    parser.add_argument("--host", action="store_true", help="only what needs no guest")
     parser.add_argument("--json", type=Path, help="put every single value there")
     arguments = parser.parse_args()
-    bench = Bench(arguments.runs, tuple(arguments.kernel or ("7.3", "6.12")))
+    kernels = () if arguments.host else tuple(arguments.kernel or ("7.3", "6.12"))
+    bench = Bench(arguments.runs, kernels)
     measures: dict[str, Callable[[], tuple[str, object]]] = {
         "commands": bench.commands,
         "idle": bench.idle,
