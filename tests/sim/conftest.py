@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.sim.subject import GUEST, Subject, real, simulated
+from tests.sim.subject import GUEST, GuestWorld, Subject, real, simulated
 from tests.sim.versions import RELEASES
 
 REAL = pytest.param("real", marks=pytest.mark.guest)
@@ -18,3 +18,6 @@ def damon(request: pytest.FixtureRequest) -> Iterator[Subject]:
     subject.cleanup()
     yield subject
     subject.cleanup()
+    if isinstance(subject.world, GuestWorld):
+        for pid in list(subject.world.children):
+            subject.world.kill(pid)

@@ -56,8 +56,7 @@ def test_status_changes_only_when_asked(damon: Subject) -> None:
 def test_statistics_and_thread_survive_commit_and_restart_at_on(damon: Subject) -> None:
     damon.stage(damon.world.spawn())
     damon.put(STATE, "on")
-    damon.world.sleep(1.0)
-    damon.put(STATE, "update_schemes_stats")
+    assert damon.until(lambda: _tried_count(damon) >= 60, seconds=60)
     tried = f"{SCHEME}/stats/nr_tried"
     first, thread = int(damon.get(tried)), damon.get("kdamonds/0/pid")
     damon.put(f"{SCHEME}/quotas/bytes", 1 << 40)
@@ -111,9 +110,8 @@ def test_ages_survive_commit(damon: Subject, change: str) -> None:
     at_least(damon, 6, 2)
     damon.stage(damon.world.spawn())
     damon.put(STATE, "on")
-    damon.world.sleep(2.0)
+    assert damon.until(lambda: _oldest(damon) >= 5, seconds=60)
     oldest = _oldest(damon)
-    assert oldest >= 5
     if change != "nothing":
         damon.put(f"{SCHEME}/{change}", 1 << 40)
     damon.put(STATE, "commit")
@@ -137,7 +135,7 @@ def test_a_restart_forgets_ages(damon: Subject) -> None:
     at_least(damon, 6, 2)
     damon.stage(damon.world.spawn())
     damon.put(STATE, "on")
-    damon.world.sleep(2.0)
+    assert damon.until(lambda: _oldest(damon) >= 30, seconds=60)
     oldest = _oldest(damon)
     damon.put(STATE, "off")
     damon.put(STATE, "on")
