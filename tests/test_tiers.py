@@ -31,6 +31,8 @@ def test_a_lab_that_ran_on_its_kernel_is_fine() -> None:
 
 def test_what_a_kernel_is_too_old_for_may_be_skipped() -> None:
     assert complaints("lab others", 0, (*OLD, Case("b@6.12", "skipped", "since 6.15"))) == ()
+    parametrized = Case("b[real-goal0]@6.12]", "skipped", "call: Skipped: since 6.15")
+    assert complaints("lab others", 0, (*OLD, parametrized)) == ()
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ PARTS = {
 }
 """In the order in which they are begun: the longest first."""
 
-_KERNEL = re.compile(r"@(\d+)\.(\d+)$")
+_KERNEL = re.compile(r"@(\d+)\.(\d+)\]?$")  # pytest closes the name of a parametrized one twice
 _TOO_OLD = re.compile(r"since (\d+)\.(\d+)$")
 
 

@@ -88,6 +88,7 @@ def test_two_nodes_have_memory_each() -> None:
 
 @pytest.mark.guest(kernels=("7.3",))
 def test_damon_stat_runs_until_it_is_turned_off() -> None:
+    assert guestlib.set_damon_stat(enabled=True)
     assert guestlib.DAMON_STAT.read_text().strip() == "Y"
     assert guestlib.set_damon_stat(enabled=False)
     assert guestlib.DAMON_STAT.read_text().strip() == "N"
