@@ -143,12 +143,21 @@ class Reconciler:
         return Round(standings, view, first or made, self._next_retry())
 
     def release(self, settings: Settings) -> int:
-        """Stop and remove everything that is ours; how many kdamonds that were."""
+        """Stop and remove everything that is ours; how many kdamonds that were.
+
+        What cannot be stopped does not keep the rest running; the first error is raised at the end.
+        """
         view = survey({}, self.machine, self.ledger, settings)
         count = sum(slot.running for slot in view.situation.observed.slots)
         made = plan({}, view.situation)
+        errors = []
         for work in made.slots:
-            self._apply(work)
+            try:
+                self._apply(work)
+            except KernelError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
         return count if not made.empty else 0
 
     def _carry_out(self, made: Plan, view: Survey, now_us: int) -> bool:

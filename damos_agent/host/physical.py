@@ -75,7 +75,8 @@ def read_nodes(fs: Filesystem, roots: Roots) -> tuple[int, ...]:
         names = fs.listdir(f"{roots.sysfs}/devices/system/node")
     except OSError:
         return (0,)
-    return tuple(sorted(int(m[1]) for m in map(_NODE.fullmatch, names) if m is not None))
+    found = sorted(int(m[1]) for m in map(_NODE.fullmatch, names) if m is not None)
+    return tuple(found) or (0,)
 
 
 def read_node_ranges(fs: Filesystem, roots: Roots, nid: int) -> tuple[AddressRange, ...]:

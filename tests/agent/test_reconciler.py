@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from damos_agent.model.errors import KernelError
 from damos_agent.model.policy import BackendChoice, Mode, ProcessTarget
 from damos_agent.model.settings import DamonStat, DriftAction, Settings
 from damos_agent.model.status import PolicyState
@@ -182,4 +183,17 @@ def test_release_gives_everything_back() -> None:
     world.reconciler.release(world.settings)
     assert world.damon.read(f"{world.damon.root}/kdamonds/nr_kdamonds").strip() == "0"
     assert world.damon.read("/sys/module/damon_stat/parameters/enabled").strip() == "Y"
+    assert world.saved.slots == {}
+
+
+def test_release_stops_the_rest_when_one_cannot_be_stopped() -> None:
+    """The error is raised at the end; another try gives back what was left."""
+    world = World()
+    world.go(reclaim("a", world.spawn()), reclaim("b", world.spawn()))
+    world.damon.fail_after(0, errno.EINVAL)
+    with pytest.raises(KernelError, match="EINVAL"):
+        world.reconciler.release(world.settings)
+    states = [world.damon.read(f"{world.damon.root}/kdamonds/{n}/state").strip() for n in (0, 1)]
+    assert states == ["on", "off"]
+    world.reconciler.release(world.settings)
     assert world.saved.slots == {}

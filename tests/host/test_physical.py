@@ -164,3 +164,8 @@ def test_this_machine_has_as_much_ram_as_its_meminfo_says() -> None:
     assert total <= ram <= total * 1.25 + 512 * MiB
     nodes = read_nodes(fs, roots)
     assert sum(total_bytes(read_node_ranges(fs, roots, nid)) for nid in nodes) == ram
+
+
+def test_a_node_directory_without_nodes_counts_as_none() -> None:
+    fs = FakeFilesystem({"/sys/devices/system/node/possible": "0\n"})
+    assert read_nodes(fs, Roots()) == (0,)
