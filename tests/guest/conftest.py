@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,3 +25,15 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
         finally:
             made.close()
             reset_damon()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test shows the end of the agent's log."""
+    report = yield
+    rig = getattr(item, "funcargs", {}).get("rig")
+    if report.failed and isinstance(rig, Rig) and (log := rig.base / "log").exists():
+        report.sections.append(("the agent's log", log.read_text()[-12000:]))
+    return report

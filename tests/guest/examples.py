@@ -101,9 +101,12 @@ def disk(size_mib: int) -> Iterator[Path]:
         subprocess.run(["mke2fs", "-q", "-t", "ext4", device], check=True)
         place.mkdir()
         subprocess.run(["mount", device, str(place)], check=True)
-        yield place
+        try:
+            yield place
+        finally:
+            wait_for("the disk to be free", lambda: _unmounted(place))
+            place.rmdir()
     finally:
-        wait_for("the disk to be free", lambda: _unmounted(place))
         (_ZRAM_CONTROL / "hot_remove").write_text(number)
 
 
