@@ -248,7 +248,7 @@ _KERNEL = {
     ),
     Event.KDAMOND_ADOPTED: EventSpec(
         Level.INFO,
-        "A kdamond left by an earlier run matches its record and goes on undisturbed.",
+        "A kdamond that an earlier run left or somebody restarted matches its record and goes on.",
         {"policy": POLICY, "slot": SLOT, "kdamond_pid": KDAMOND},
     ),
     Event.FOREIGN_KDAMOND_FOUND: EventSpec(

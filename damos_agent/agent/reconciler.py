@@ -25,6 +25,7 @@ from damos_agent.model.damon import (
     Plan,
     SlotPlan,
     SwitchModule,
+    tree_digest,
 )
 from damos_agent.model.errors import KernelError
 from damos_agent.model.policy import Mode, Policy
@@ -81,7 +82,8 @@ class Reconciler:
         self.ledger = ledger
         self.drift_counts: dict[str, int] = {}
         self.foreign_kdamonds = 0
-        self._applier = applier
+        self._applier = replace(applier, save=self._keep)
+        self._save = applier.save
         self._logger = logger
         self._dry_run = dry_run
         self._memory = _Memory()
@@ -90,6 +92,11 @@ class Reconciler:
     def foreign_reason(self) -> str:
         """Why DAMON's kdamonds are not ours to use; empty when they are."""
         return self._memory.foreign[1]
+
+    def _keep(self, ledger: Ledger) -> None:
+        """In memory first: what cannot be saved is owned all the same."""
+        self.ledger = ledger
+        self._save(ledger)
 
     def adopt(self) -> None:
         """After a start: keep of the ledger what this boot's kernel still shows to be ours."""
@@ -127,6 +134,7 @@ class Reconciler:
         for _ in range(_TRIES):
             hold = self._waiting_to_retry(now_us) | frozenset(self._memory.drifted)
             view = survey(policies, self.machine, self.ledger, settings, hold)
+            self._note_threads(view)
             if self._judge_drift(view, settings):
                 hold |= frozenset(self._memory.drifted)
                 view = replace(view, situation=replace(view.situation, hold=hold))
@@ -180,7 +188,7 @@ class Reconciler:
 
     def _apply(self, work: SlotPlan) -> None:
         before = self.ledger.slots.get(work.slot)
-        self.ledger = self._applier.apply(work, self.ledger)
+        self._applier.apply(work, self.ledger)
         after = self.ledger.slots.get(work.slot)
         writes = Plan((work,)).writes
         pid = after.kdamond_pid if after else -1
@@ -263,7 +271,9 @@ class Reconciler:
             wish = view.desired.get(record.policy)
             alive = view.selections[record.policy].processes
             drift = find_drift(index, slot, record, alive, wish.tree if wish else None)
-            if drift and record.policy not in self._memory.edited:
+            # What failed is reported as that, and put right when it is tried again.
+            known = self._memory.edited | set(self._memory.backoff)
+            if drift and record.policy not in known:
                 found[record.policy] = drift
         held = settings.drift is not DriftAction.REASSERT
         fresh = {n: d for n, d in found.items() if self._memory.drifted.get(n) != d.differences}
@@ -285,6 +295,25 @@ class Reconciler:
         )
         self._memory.drifted = {n: d.differences for n, d in kept.items()} if held else {}
         return bool(fresh) and held
+
+    def _note_threads(self, view: Survey) -> None:
+        """A kdamond of ours that somebody turned off and on again has another thread now."""
+        slots = view.situation.observed.slots
+        for index, record in self.ledger.slots.items():
+            slot = slots[index] if index < len(slots) else None
+            if slot is None or not slot.running or slot.pid == record.kdamond_pid:
+                continue
+            if tree_digest(slot.tree) != record.digest:
+                continue
+            kept = {**self.ledger.slots, index: replace(record, kdamond_pid=slot.pid)}
+            self.ledger = replace(self.ledger, slots=kept)
+            emit(
+                self._logger,
+                Event.KDAMOND_ADOPTED,
+                policy=record.policy,
+                slot=index,
+                kdamond_pid=slot.pid,
+            )
 
     def _note_foreign(self, view: Survey) -> None:
         situation = view.situation

@@ -28,6 +28,7 @@ from damos_agent.model.damon import (
     Step,
     SwitchModule,
     Write,
+    tree_digest,
 )
 from damos_agent.model.errors import KernelError
 
@@ -53,9 +54,10 @@ class Journal(Protocol):
 class Applier:
     """Performs slot plans below `sysfs`/kernel/mm/damon/admin/kdamonds.
 
-    `save` keeps a ledger durably; it is called before the first effect that would otherwise be
-    unaccounted for after a crash. `sleep` is used between retries of EBUSY. `settle_s`: how long
-    a kernel that reports no commit errors may take to end a kdamond whose commit failed.
+    `save` keeps a ledger durably, in memory too; it is called before the first effect that would
+    otherwise be unaccounted for after a crash, and after the last one, failed or not. `sleep` is
+    used between retries of EBUSY. `settle_s`: how long a kernel that reports no commit errors may
+    take to end a kdamond whose commit failed.
     """
 
     fs: Filesystem
@@ -73,14 +75,14 @@ class Applier:
 
     def apply(self, work: SlotPlan, ledger: Ledger) -> Ledger:
         """Do `work`; the ledger to go on with. Raises `KernelError` with nothing half-running."""
-        ledger = self._announce(work, ledger)
+        announced = self._announce(work, ledger)
         try:
             for step in work.steps:
                 self._step(step)
         except KernelError:
-            self._restore(work)
+            self.save(self._restore(work, ledger, announced))
             raise
-        ledger = self._conclude(work, ledger)
+        ledger = self._conclude(work, announced)
         self.save(ledger)
         return ledger
 
@@ -185,19 +187,29 @@ class Applier:
     def _patiently(self, call: Callable[[], T]) -> T:
         return patiently(call, self.sleep)
 
-    def _restore(self, work: SlotPlan) -> None:
-        """Put the staged tree back; start the kdamond again if the failure ended it."""
-        if work.restore is None:
-            return
+    def _restore(self, work: SlotPlan, before: Ledger, announced: Ledger) -> Ledger:
+        """Put the staged tree back; start the kdamond again if the failure ended it.
+
+        Returns what is owned then: a kdamond started again has another thread and runs what had
+        been staged, which need not be what its record says was committed.
+        """
+        if work.slot < 0:
+            return announced
         try:
+            if work.restore is None:
+                return announced if self._state(work.slot) == "on" else before
             staged = read_tree(self.fs, f"{self.kdamonds}/{work.slot}")
             for write in stage(staged, work.restore, f"{work.slot}/"):
                 self._stage(f"{self.kdamonds}/{write.path}", write.value)
-            if self._state(work.slot) == "off":
-                self._command(work.slot, "on")
+            record = before.slots.get(work.slot)
+            if self._state(work.slot) == "on" or record is None:
+                return before
+            self._command(work.slot, "on")
+            pid, digest = self._number(f"{work.slot}/pid", -1), tree_digest(work.restore)
+            return _with_record(before, work.slot, replace(record, kdamond_pid=pid, digest=digest))
         except (KernelError, OSError):
             # The next round observes whatever is left and plans from there.
-            return
+            return announced
 
 
 def patiently(call: Callable[[], T], sleep: Callable[[float], None]) -> T:

@@ -197,3 +197,57 @@ def test_release_stops_the_rest_when_one_cannot_be_stopped() -> None:
     assert states == ["on", "off"]
     world.reconciler.release(world.settings)
     assert world.saved.slots == {}
+
+
+def test_a_kdamond_stopped_in_the_middle_of_a_commit_stays_ours() -> None:
+    """Before 6.15 that looks like a refused commit: started again, owned, and tried again."""
+    world = World("6.12")
+    policy = reclaim("a", world.spawn())
+    world.go(policy)
+    first = world.saved.slots[0].kdamond_pid
+    state = f"{world.damon.root}/kdamonds/0/state"
+    stops = ["off"]
+
+    def somebody_stops_it(_seconds: float) -> None:
+        if stops:
+            world.damon.foreign_write(state, stops.pop())
+
+    world.restart(sleep=somebody_stops_it, settle_s=0.1)
+    # Somebody's edit, so that neither digest nor thread are those that were recorded.
+    world.damon.foreign_write(
+        f"{world.damon.root}/kdamonds/0/contexts/0/schemes/0/quotas/bytes", "4096"
+    )
+    assert world.go(policy).standings["a"].state is PolicyState.FAILED
+    assert world.damon.read(state).strip() == "on"
+    world.advance(5)
+    assert world.go(policy).standings["a"].state is PolicyState.ACTIVE
+    assert world.damon.running(0)["schemes/0/quotas/bytes"] == str(100 << 20)
+    assert world.saved.slots[0].kdamond_pid != first
+    assert world.reconciler.drift_counts == {"a": 1}
+    assert not world.events("foreign_kdamond_found")
+
+
+def test_a_kdamond_somebody_restarted_stays_ours() -> None:
+    """Off and on between two rounds: same contents, another thread."""
+    world = World()
+    policy = reclaim("a", world.spawn())
+    world.go(policy)
+    state = f"{world.damon.root}/kdamonds/0/state"
+    world.damon.foreign_write(state, "off")
+    world.damon.foreign_write(state, "on")
+    world.go(policy)
+    path = f"{world.damon.root}/kdamonds/0/contexts/0/schemes/0/quotas/bytes"
+    world.damon.foreign_write(path, "4096")
+    assert world.go(policy).standings["a"].state is PolicyState.ACTIVE
+    assert not world.events("foreign_kdamond_found")
+
+
+def test_a_start_that_failed_is_no_drift() -> None:
+    """What never ran was not stopped by anybody."""
+    world = World()
+    policy = reclaim("a", world.spawn())
+    world.damon.fail_after(10, errno.EINVAL)
+    assert world.go(policy).standings["a"].state is PolicyState.FAILED
+    world.advance(5)
+    assert world.go(policy).standings["a"].state is PolicyState.ACTIVE
+    assert not world.events("drift_detected")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -70,13 +71,13 @@ class World:
         self.machine = SimulatedMachine(self.damon, files, {"/proc/self": "1"})
         self.restart()
 
-    def restart(self) -> None:
+    def restart(self, sleep: Callable[[float], None] = quiet, settle_s: float = 0.0) -> None:
         """A new agent finds what the old one left."""
         roots = Roots()
         machine = Machine(
             self.machine, roots, profile_of(self.kernel), TargetReader(self.machine, roots), quiet
         )
-        applier = Applier(self.machine, "/sys", "/proc", quiet, self._save, self.journal)
+        applier = Applier(self.machine, "/sys", "/proc", sleep, self._save, self.journal, settle_s)
         logger = structlog.wrap_logger(None, processors=[self.log])
         self.reconciler = Reconciler(machine, applier, self.saved, logger)
         self.reconciler.adopt()

@@ -229,6 +229,9 @@ def test_drift_is_put_back(rig: Rig) -> None:
         "the quota to be back",
         lambda: sysfs(f"{status.slot}/contexts/0/schemes/0/quotas/bytes") == str(8 << 20),
     )
+    wait_for(
+        "its commit", lambda: any("bytes" in e["reason"] for e in rig.events("slot_committed"))
+    )
     command(status.slot, "off")
     wait_for(
         "a new kdamond",
