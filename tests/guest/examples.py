@@ -115,6 +115,19 @@ def _unmounted(place: Path) -> bool:
 
 
 @contextmanager
+def two_lists() -> Iterator[None]:
+    """The classic active and inactive lists, whose sizes /proc/meminfo tells, not generations."""
+    require_guest()
+    enabled = Path("/sys/kernel/mm/lru_gen/enabled")
+    before = enabled.read_text()
+    enabled.write_text("0")
+    try:
+        yield
+    finally:
+        enabled.write_text(before)
+
+
+@contextmanager
 def endless(script: str) -> Iterator[None]:
     """A shell script runs within the block."""
     with subprocess.Popen(["sh", "-c", script]) as shell:

@@ -33,6 +33,7 @@ from tests.guest.examples import (
     read_file,
     settle,
     start_as,
+    two_lists,
 )
 from tests.guest.measure import meminfo, range_nodes, range_use
 from tests.guest.rig import PROJECT, Rig, Workload, sysfs, wait_for
@@ -188,7 +189,7 @@ def test_hot_memory_gets_huge_pages_and_cold_memory_does_not(rig: Rig) -> None:
 def test_hot_memory_moves_up_the_lru_lists_and_idle_memory_down(rig: Rig) -> None:
     """lru-sort: within its watermarks, nothing of it is reclaim."""
     name = "lru-sort"
-    with disk(256) as place:
+    with disk(256) as place, two_lists():
         once_hot = make_file(place / "once-hot", 64)
         for _ in range(3):
             read_file(once_hot)
@@ -196,6 +197,7 @@ def test_hot_memory_moves_up_the_lru_lists_and_idle_memory_down(rig: Rig) -> Non
         fill_to(rig, 0.12)
         assert 0.05 < free_share() < 0.15
         before = meminfo()
+        assert before["Active(file)"] > 60
         edits = {**ENFORCE, **FEWER_REGIONS, "schemes.1.pattern.age.min": "3s"}
         rig.put(name, example(name, edits))
         rig.start()
