@@ -289,9 +289,18 @@ def _tiers(rig: Rig) -> tuple[Workload, Workload]:
 
 def _check_tiers(slow: Workload, fast: Workload) -> None:
     wait_for("promotion", lambda: range_nodes(slow.pid, slow.hot).get(0, 0) > 7)
-    wait_for("demotion", lambda: range_nodes(fast.pid, fast.cold).get(1, 0) > 22)
+    most: list[float] = []
+    try:
+        wait_for("demotion", lambda: _demoted(fast, most) > 22)
+    except AssertionError as error:
+        raise AssertionError(f"{error}; at most {max(most)} MiB, last {most[-5:]}") from None
     assert range_nodes(slow.pid, slow.cold).get(1, 0) > 22
     assert range_nodes(fast.pid, fast.hot).get(0, 0) > 3
+
+
+def _demoted(work: Workload, seen: list[float]) -> float:
+    seen.append(range_nodes(work.pid, work.cold).get(1, 0))
+    return seen[-1]
 
 
 @everywhere
