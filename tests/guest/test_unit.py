@@ -45,7 +45,7 @@ def test_it_starts_from_the_wheel_and_reaches_damon(seen: Any) -> None:
     }
     assert started["kdamonds"] == 2
     assert Path(started["from"][0]).is_relative_to("/usr/lib/damos-agent")
-    assert "2 policies active" in started["status_text"]
+    assert started["status_text"] == "2 of 2 policies in force"
     assert started["status_text"] in started["status"]
     assert int(started["capabilities"], 16) & ~(CAP_SYS_PTRACE | CAP_SYS_ADMIN) == 0
 
