@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.guest.rig import Rig
+from tests.guest.rig import PROJECT, Rig
 from tests.vm.guestlib import reset_damon, set_damon_stat, zram_swap
 
 
@@ -25,6 +27,16 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
         finally:
             made.close()
             reset_damon()
+
+
+@pytest.fixture
+def warm() -> None:
+    """The agent's files are in the page cache, so that no wait of a test is for the host's disk.
+
+    In virtual time a guest that waits for its host sees time fly.
+    """
+    modules = "damos_agent.agent.main, damos_agent.config.compile, tests.guest.workload"
+    subprocess.run([sys.executable, "-c", f"import {modules}"], check=True, cwd=PROJECT)
 
 
 @pytest.hookimpl(wrapper=True)

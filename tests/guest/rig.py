@@ -170,6 +170,17 @@ class Rig:
             self._seen += [json.loads(line) for line in lines]
         return [event for event in self._seen if not name or event["event"] == name]
 
+    def ctl(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """What damosctl answers about this agent and its policies."""
+        command = [sys.executable, "-m", "damos_agent.cli.main", "--config-root", str(self.base)]
+        return subprocess.run(
+            [*command, "--run-root", str(self.run), *words],
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
     def status(self) -> AgentStatus:
         return read_status(str(self.run / "status.sock"))
 

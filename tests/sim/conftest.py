@@ -9,7 +9,7 @@ import pytest
 from tests.sim.subject import GUEST, GuestWorld, Subject, real, simulated
 from tests.sim.versions import RELEASES
 
-REAL = pytest.param("real", marks=pytest.mark.guest)
+REAL = pytest.param("real", marks=pytest.mark.guest(virtual_time=True))
 
 
 @pytest.fixture(params=[REAL] if GUEST else [*RELEASES, REAL])

@@ -11,7 +11,7 @@ from tests.sim.contract_tree import COUNTS, stage_everything, walk, writable
 from tests.sim.subject import Subject, real, simulated
 from tests.sim.versions import Version
 
-pytestmark = pytest.mark.guest
+pytestmark = pytest.mark.guest(virtual_time=True)
 
 TEXTS = (
     *("0", "1", "3", "03", "010", "0x3", "0X0f", "+1", "-1", " 1", "1 ", "1\n", "1\n\n", "08"),

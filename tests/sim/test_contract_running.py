@@ -102,7 +102,7 @@ def test_counts_are_cut_to_32_bits(damon: Subject) -> None:
 
 
 def _oldest(damon: Subject) -> int:
-    return max(region["age"] for region in damon.tried())
+    return max((region["age"] for region in damon.tried()), default=0)
 
 
 @pytest.mark.parametrize("change", ["quotas/bytes", "watermarks/high", "nothing"])
@@ -119,16 +119,21 @@ def test_ages_survive_commit(damon: Subject, change: str) -> None:
 
 
 def test_ages_are_rescaled_with_the_intervals(damon: Subject) -> None:
-    """The upper bound leaves room for the aggregations of a slow machine in between."""
+    """Neither kept as counts nor forgotten: 20 s are 400 aggregations before and 40 after.
+
+    The bounds leave 80 s for the aggregations of a slow machine in between. A snapshot of ≤ 6.13
+    may miss the oldest region, so a few are taken.
+    """
     at_least(damon, 6, 12)
     damon.stage(damon.world.spawn())
     damon.put(STATE, "on")
-    assert damon.until(lambda: _oldest(damon) >= 40, seconds=60)
+    assert damon.until(lambda: _oldest(damon) >= 400, seconds=120)
     oldest = _oldest(damon)
     damon.put(f"{CONTEXT}/monitoring_attrs/intervals/sample_us", 50000)
     damon.put(f"{CONTEXT}/monitoring_attrs/intervals/aggr_us", 500000)
     damon.put(STATE, "commit")
-    assert oldest // 10 <= _oldest(damon) <= oldest // 2
+    rescaled = max(_oldest(damon) for _ in range(3))
+    assert oldest // 10 <= rescaled <= oldest // 2
 
 
 def test_a_restart_forgets_ages(damon: Subject) -> None:
