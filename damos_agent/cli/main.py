@@ -179,3 +179,7 @@ def damosctl(ctx: click.Context, /, color: str, debug: bool, **roots: str) -> No
 def main() -> int:
     """Entry point of the `damosctl` program."""
     return damosctl.main(standalone_mode=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
