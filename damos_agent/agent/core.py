@@ -18,9 +18,9 @@ from damos_agent.agent.meters import Meters
 from damos_agent.agent.outcome import OutcomeReader, PolicyOutcome
 from damos_agent.agent.reconciler import Reconciler, Round, Standing
 from damos_agent.agent.survey import Machine, select
+from damos_agent.algo.lower import ops_of
 from damos_agent.algo.target import describe
 from damos_agent.host.system import read_uptime_us
-from damos_agent.kernel.lower import ops_of
 from damos_agent.model.codec import encode
 from damos_agent.model.compiled import Compiled
 from damos_agent.model.damon import PLACEHOLDER_PID, Placement

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from damos_agent.algo.lower import check_ops
 from damos_agent.algo.target import Selection
 from damos_agent.host.filesystem import Filesystem
 from damos_agent.host.maps import read_ranges
@@ -15,7 +16,6 @@ from damos_agent.host.physical import read_physical
 from damos_agent.host.roots import Roots
 from damos_agent.host.system import read_boot_id, read_exclusive_modules, read_uptime_us
 from damos_agent.host.targets import TargetReader
-from damos_agent.kernel.lower import check_ops
 from damos_agent.kernel.observe import observe
 from damos_agent.kernel.planner import Desired, Situation
 from damos_agent.kernel.wish import Knowledge, desire

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from damos_agent.agent.survey import survey
+from damos_agent.algo.lower import ops_of
 from damos_agent.cli.machine import read_ledger, read_machine
 from damos_agent.cli.session import Session
 from damos_agent.host.system import read_uptime_us
 from damos_agent.kernel.features import profile_of
-from damos_agent.kernel.lower import ops_of
 from damos_agent.kernel.planner import Desired, Situation, plan
 from damos_agent.kernel.wish import Knowledge, desire
 from damos_agent.model.damon import (

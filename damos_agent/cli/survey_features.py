@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from damos_agent.agent.survey import USERSPACE_MISSING
+from damos_agent.algo.lower import check_ops
 from damos_agent.cli.exits import message_for
 from damos_agent.cli.machine import read_features, read_ledger
 from damos_agent.cli.preview import stand_in
@@ -15,7 +16,6 @@ from damos_agent.host.memory import read_psi
 from damos_agent.host.physical import read_nodes, read_physical
 from damos_agent.host.system import read_exclusive_modules
 from damos_agent.kernel.features import profile_of
-from damos_agent.kernel.lower import check_ops
 from damos_agent.kernel.observe import observe
 from damos_agent.kernel.ownership import judge
 from damos_agent.kernel.wish import desire

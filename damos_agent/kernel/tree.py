@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from damos_agent.host.filesystem import Filesystem
 from damos_agent.kernel.fields import KDAMOND, Children, Directory, Field, Kind
 from damos_agent.model.damon import ContextSpec, Tree
-from damos_agent.model.errors import UnsupportedError
-from damos_agent.model.feature import SINCE, Feature, Features
+from damos_agent.model.feature import Feature, Features, missing_feature
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +52,6 @@ def _render(
 def _require(unneeded: bool, feature: Feature | None, path: str, features: Features) -> None:
     if not unneeded and feature is not None:
         raise missing_feature(feature, features, f"file {path}")
-
-
-def missing_feature(feature: Feature, features: Features, what: str) -> UnsupportedError:
-    """The error for `what` that needs `feature` where `features` lack it."""
-    major, minor = SINCE[feature]
-    return UnsupportedError(
-        f"{what} needs DAMON feature '{feature}', which kernel {features.release} lacks",
-        hint=f"it came with Linux {major}.{minor}",
-    )
 
 
 def spell(value: object, kind: Kind) -> str:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from damos_agent.algo.lower import Intervals, lower, lower_scheme, needs_priming, ops_of
 from damos_agent.algo.target import place
 from damos_agent.kernel.fields import AGGR_US, SAMPLE_US
-from damos_agent.kernel.lower import Intervals, lower, lower_scheme, needs_priming, ops_of
 from damos_agent.kernel.planner import Desired
 from damos_agent.kernel.tree import render
 from damos_agent.model.damon import (

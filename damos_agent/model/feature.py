@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from damos_agent.model.errors import UnsupportedError
+
 
 class Feature(StrEnum):
     """One capability of the DAMON sysfs interface; values are stable and appear in output."""
@@ -129,3 +131,12 @@ def profile(release: str, version: tuple[int, int]) -> Features:
     """The features of a mainline kernel of `version`, every operation set built in."""
     present = frozenset(feature for feature, since in SINCE.items() if since <= version)
     return Features(release, Source.PROFILE, present, frozenset(Ops) if present else frozenset())
+
+
+def missing_feature(feature: Feature, features: Features, what: str) -> UnsupportedError:
+    """The error for `what` that needs `feature` where `features` lack it."""
+    major, minor = SINCE[feature]
+    return UnsupportedError(
+        f"{what} needs DAMON feature '{feature}', which kernel {features.release} lacks",
+        hint=f"it came with Linux {major}.{minor}",
+    )

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from damos_agent.kernel.filters import lower_filters
-from damos_agent.kernel.tree import missing_feature
+from damos_agent.algo.filter_layers import lower_filters
 from damos_agent.model.damon import ContextSpec, DestSpec, GoalSpec, SchemeSpec, TargetSpec
 from damos_agent.model.errors import UnsupportedError
-from damos_agent.model.feature import Feature, Features, Ops
+from damos_agent.model.feature import Feature, Features, Ops, missing_feature
 from damos_agent.model.policy import (
     KERNEL_METRICS,
     Action,

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from damos_agent.kernel.tree import missing_feature
 from damos_agent.model.damon import FilterSpec
 from damos_agent.model.errors import UnsupportedError
-from damos_agent.model.feature import Feature, Features
+from damos_agent.model.feature import Feature, Features, missing_feature
 from damos_agent.model.policy import Filter, FilterType
 from damos_agent.model.units import ULONG_MAX
 

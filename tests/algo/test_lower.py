@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from damos_agent.algo.lower import CENSUS, lower
 from damos_agent.kernel.features import profile_of
-from damos_agent.kernel.lower import CENSUS, lower
 from damos_agent.model.policy import Watermarks
 from tests.kernel.desk import reclaim
 

@@ -1,0 +1,1 @@
+"""Backend for machines without usable DAMON: access probes, sampling loop, actions."""
