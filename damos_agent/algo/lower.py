@@ -158,8 +158,18 @@ def _matching_nothing(scheme: SchemeSpec) -> SchemeSpec:
 def lower_scheme(
     scheme: Scheme, mode: Mode, ops: Ops, features: Features, intervals: Intervals
 ) -> SchemeSpec:
-    """One scheme. While observing the action is `stat` and nothing limits what is counted."""
+    """One scheme for the kernel. Raises `UnsupportedError` for what DAMON would ignore."""
     _check_action(scheme, ops, features)
+    return shape_scheme(scheme, mode, ops, features, intervals)
+
+
+def shape_scheme(
+    scheme: Scheme, mode: Mode, ops: Ops, features: Features, intervals: Intervals
+) -> SchemeSpec:
+    """One scheme in counts, whoever carries it out.
+
+    While observing the action is `stat` and nothing limits what is counted.
+    """
     enforce = mode is Mode.ENFORCE
     pattern = scheme.pattern
     layers = lower_filters(scheme.filters, features)

@@ -34,6 +34,7 @@ from damos_agent.model.policy import (
     Scheme,
     Target,
     UnitTarget,
+    Userspace,
     Watermarks,
     Weights,
 )
@@ -77,7 +78,7 @@ def build_target(shape: TargetShape) -> Target:
 
 
 def _monitoring(shape: MonitoringShape) -> Monitoring:
-    goal = shape.intervals_goal
+    goal, own = shape.intervals_goal, shape.userspace
     return Monitoring(
         sample_us=shape.sampling_interval,
         aggr_us=shape.aggregation_interval,
@@ -89,6 +90,7 @@ def _monitoring(shape: MonitoringShape) -> Monitoring:
         else IntervalsGoal(
             goal.access, goal.aggregations, goal.min_sampling_interval, goal.max_sampling_interval
         ),
+        userspace=Userspace(own.probe, own.cpu, own.stall),
     )
 
 

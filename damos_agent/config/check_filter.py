@@ -21,12 +21,12 @@ _CORE: Final = frozenset({FilterType.ADDR, FilterType.TARGET})
 _HONOUR_PAGE_FILTERS: Final = frozenset({Action.MIGRATE_HOT, Action.MIGRATE_COLD, Action.STAT})
 
 
-def check_filters(scheme: Scheme, target: Target, at: Loc) -> Iterator[Issue]:
-    """Every filter for itself, then together."""
+def check_filters(scheme: Scheme, target: Target, at: Loc, *, damon: bool) -> Iterator[Issue]:
+    """Every filter for itself, then together. `damon`: the kernel may have to honour them."""
     physical = isinstance(target, PhysicalTarget)
     for index, item in enumerate(scheme.filters):
         here = (*at, index)
-        page_filter = item.type not in _CORE
+        page_filter = damon and item.type not in _CORE
         if page_filter and not physical and scheme.action not in _HONOUR_PAGE_FILTERS:
             message = f"the kernel ignores filter {item.type} for {scheme.action} on processes"
             yield Issue("DA091", here, message, "use a physical target, or remove the filter")

@@ -14,6 +14,7 @@ from damos_agent.model.policy import (
     PhysicalTarget,
     PidTarget,
     Target,
+    Userspace,
 )
 from damos_agent.model.units import format_duration
 
@@ -42,6 +43,15 @@ def check_monitoring(monitoring: Monitoring) -> Iterator[Issue]:
     yield from _check_regions(monitoring)
     if monitoring.intervals_goal is not None:
         yield from _check_goal(monitoring.intervals_goal, sample)
+    yield from _check_userspace(monitoring.userspace)
+
+
+def _check_userspace(userspace: Userspace) -> Iterator[Issue]:
+    at: Loc = (*_AT, "userspace")
+    if userspace.cpu_bp == 0:
+        yield Issue("DA034", (*at, "cpu"), "cpu is zero: nothing would be looked at", "write 1%")
+    if userspace.stall_us == 0:
+        yield Issue("DA044", (*at, "stall"), "stall is zero", "write 20ms")
 
 
 def _check_regions(monitoring: Monitoring) -> Iterator[Issue]:

@@ -14,6 +14,7 @@ from damos_agent.config.document import Loc
 from damos_agent.config.issue import Issue
 from damos_agent.model.policy import (
     Action,
+    BackendChoice,
     Monitoring,
     Pattern,
     PhysicalTarget,
@@ -53,7 +54,8 @@ def check_scheme(policy: Policy, index: int) -> Iterator[Issue]:
     elif scheme.action not in _CHEAP:
         message = f"{scheme.action} has no quota: nothing limits it"
         yield Issue("DA048", (*at, "action"), message, "add quota: {size: ..., interval: 1s}")
-    yield from check_filters(scheme, policy.target, (*at, "filters"))
+    damon = policy.backend is not BackendChoice.USERSPACE
+    yield from check_filters(scheme, policy.target, (*at, "filters"), damon=damon)
     if scheme.watermarks is not None:
         yield from _check_watermarks(scheme.watermarks, (*at, "watermarks"))
     yield from _check_destinations(scheme, at, physical)

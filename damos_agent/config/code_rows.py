@@ -215,6 +215,23 @@ SHAPE_CODES: Final[tuple[Row, ...]] = (
 
 SENSE_CODES: Final[tuple[Row, ...]] = (
     (
+        "DA034",
+        "error",
+        "The monitor's budget is zero",
+        "Without time to look, the agent's own monitor would never see anything.",
+        "Write cpu: 1%, or leave it out.",
+    ),
+    (
+        "DA035",
+        "error",
+        "User space cannot do this",
+        (
+            "The policy asks for backend userspace, and there is no system call by which one "
+            "process could do this to another."
+        ),
+        "Use backend: auto or kernel, or another action, filter or target.",
+    ),
+    (
         "DA040",
         "error",
         "min is greater than max",

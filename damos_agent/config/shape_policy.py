@@ -21,7 +21,7 @@ from damos_agent.config.shape import Metadata, Shape, described
 from damos_agent.config.shape_filter import FilterShape, SizeRangeShape
 from damos_agent.config.shape_quota import QuotaShape
 from damos_agent.config.shape_target import TargetShape
-from damos_agent.model.policy import Action, BackendChoice, Mode
+from damos_agent.model.policy import Action, BackendChoice, Mode, ProbeChoice
 from damos_agent.model.units import ULONG_MAX
 
 
@@ -48,6 +48,23 @@ class IntervalsGoalShape(Shape):
     )
 
 
+class UserspaceShape(Shape):
+    """The agent's own monitor, which works where DAMON cannot: how it looks, and its budget."""
+
+    probe: ProbeChoice = described(
+        "What tells whether memory was accessed. auto: the best that works here; pte is "
+        "experimental and used only when it is named.", ProbeChoice.AUTO,
+    )  # fmt: skip
+    cpu: Share = described(
+        "Share of one core that monitoring may take; it looks less often rather than take more.",
+        100, shown="1%",
+    )  # fmt: skip
+    stall: Duration = described(
+        "How long one look may keep a process from changing its memory map.", 20_000,
+        shown="20ms",
+    )  # fmt: skip
+
+
 class MonitoringShape(Shape):
     """How accesses are observed. The defaults suit most machines."""
 
@@ -71,6 +88,9 @@ class MonitoringShape(Shape):
     )
     intervals_goal: IntervalsGoalShape | None = described(
         "Auto-tuning of the sampling and aggregation intervals.", None, since="6.15"
+    )
+    userspace: UserspaceShape = described(
+        "Of the user-space backend only.", default_factory=UserspaceShape, shown={}
     )
 
 

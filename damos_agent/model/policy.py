@@ -25,6 +25,15 @@ class BackendChoice(StrEnum):
     USERSPACE = "userspace"
 
 
+class ProbeChoice(StrEnum):
+    """What tells accesses apart where the agent monitors by itself (`userspace.ladder`)."""
+
+    AUTO = "auto"
+    PAGE_IDLE = "page_idle"
+    PTE = "pte"
+    VMA = "vma"
+
+
 class Action(StrEnum):
     """DAMOS actions by their sysfs keywords (include/linux/damon.h, enum damos_action)."""
 
@@ -205,8 +214,21 @@ class IntervalsGoal:
 
 
 @dataclass(frozen=True, slots=True)
+class Userspace:
+    """Of the agent's own monitor: which probe, and what it may cost.
+
+    `cpu_bp`: of one core, for monitoring; `stall_us`: how long one walk may hold a target's mmap
+    lock.
+    """
+
+    probe: ProbeChoice = ProbeChoice.AUTO
+    cpu_bp: int = 100
+    stall_us: int = 20_000
+
+
+@dataclass(frozen=True, slots=True)
 class Monitoring:
-    """Monitoring attributes; the defaults are the kernel's."""
+    """Monitoring attributes; the defaults are the kernel's. `userspace` concerns no kdamond."""
 
     sample_us: int = 5_000
     aggr_us: int = 100_000
@@ -214,6 +236,7 @@ class Monitoring:
     min_regions: int = 10
     max_regions: int = 1_000
     intervals_goal: IntervalsGoal | None = None
+    userspace: Userspace = Userspace()
 
 
 @dataclass(frozen=True, slots=True)
