@@ -7,9 +7,11 @@ what was seen, as one JSON object. Run by test_unit.py.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError, files, metadata, requires
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +46,41 @@ def install(wheels: Path) -> None:
     pip = [sys.executable, "-m", "pip", "--python", str(ENVIRONMENT / "bin/python")]
     run(*pip, "install", "--no-index", "--no-deps", "--quiet", str(wheel))
     site = next(ENVIRONMENT.glob("lib/python*/site-packages"))
-    # Not a .pth file: those of our own environment would put the checkout before the wheel.
-    ours = next(Path(sys.prefix).glob("lib/python*/site-packages"))
-    for entry in ours.iterdir():
-        if entry.suffix != ".pth" and not (site / entry.name).exists():
-            (site / entry.name).symlink_to(entry)
+    for distribution in requirements("damos-agent"):
+        copy_files(distribution, site)
     for program in ("damos-agent", "damosctl"):
         Path("/usr/local/bin", program).symlink_to(ENVIRONMENT / "bin" / program)
     run("systemctl", "link", str(ENVIRONMENT / "lib/systemd/system/damos-agent.service"))
+
+
+def requirements(name: str) -> set[str]:
+    """What that distribution needs to run, and what that needs."""
+    found: set[str] = set()
+    left = [name]
+    while left:
+        for line in requires(left.pop()) or ():
+            needed = re.split(r"[^\w.-]", line, maxsplit=1)[0]
+            if "extra ==" not in line and needed not in found and _is_installed(needed):
+                found.add(needed)
+                left.append(needed)
+    return found
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata(name)
+    except PackageNotFoundError:
+        return False  # for another platform or Python
+    return True
+
+
+def copy_files(distribution: str, site: Path) -> None:
+    """Its modules. No links into our own environment: that may lie where the unit cannot look."""
+    for file in files(distribution) or ():
+        source = Path(file.locate())
+        if file.suffix != ".pyc" and ".." not in file.parts and source.is_file():
+            (site / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, site / file)
 
 
 def configure() -> None:
