@@ -17,6 +17,7 @@ from damos_agent.agent.loader import Loaded, merge, save_loaded
 from damos_agent.agent.meters import Meters
 from damos_agent.agent.outcome import OutcomeReader, PolicyOutcome
 from damos_agent.agent.reconciler import Reconciler, Round, Standing
+from damos_agent.agent.seating import Seating
 from damos_agent.agent.survey import Machine, select
 from damos_agent.algo.lower import ops_of
 from damos_agent.algo.target import describe
@@ -29,6 +30,7 @@ from damos_agent.model.feature import Feature, Ops
 from damos_agent.model.policy import PhysicalTarget, PidTarget, Policy
 from damos_agent.model.settings import Settings
 from damos_agent.model.status import AgentStatus, PolicyState, PolicyStatus
+from damos_agent.model.userspace import ContextReport
 
 _RUNNING = (PolicyState.ACTIVE, PolicyState.OBSERVING, PolicyState.DRIFTED)
 
@@ -52,7 +54,7 @@ class Core:
     """`writes()` gives (sysfs writes, refused writes) so far; `wall` the time of day."""
 
     machine: Machine
-    reconciler: Reconciler
+    seating: Seating
     logger: Logger
     writes: Callable[[], tuple[int, int]]
     loaded: Loaded = field(default_factory=Loaded)
@@ -62,6 +64,12 @@ class Core:
     standings: dict[str, Standing] = field(default_factory=dict)
     outcomes: dict[str, PolicyOutcome] = field(default_factory=dict)
     _reader: OutcomeReader | None = None
+    _outcome_asked: int | None = None
+
+    @property
+    def reconciler(self) -> Reconciler:
+        """What keeps the kernel matching."""
+        return self.seating.reconciler
 
     @property
     def settings(self) -> Settings:
@@ -122,7 +130,7 @@ class Core:
         """One round; None when the machine could not be looked at (it is tried again)."""
         begun = time.monotonic()
         try:
-            done = self.reconciler.reconcile(self.policies, self.settings)
+            done = self.seating.reconcile(self.policies, self.settings)
         except (HostError, KernelError) as error:
             self.meters.failed(error)
             emit(
@@ -134,10 +142,13 @@ class Core:
             )
             return None
         self.meters.reconciled(time.monotonic() - begun)
-        self._log_states(done.standings)
-        self.standings = done.standings
-        self.outcomes = {n: o for n, o in self.outcomes.items() if n in self.standings}
+        self._take_standings(done.standings)
         return done
+
+    def _take_standings(self, standings: dict[str, Standing]) -> None:
+        self._log_states(standings)
+        self.standings = standings
+        self.outcomes = {n: o for n, o in self.outcomes.items() if n in standings}
 
     def _log_states(self, standings: dict[str, Standing]) -> None:
         for name, now in standings.items():
@@ -157,8 +168,9 @@ class Core:
 
     def followed(self) -> tuple[Placement, ...]:
         """Processes whose end should wake the loop."""
-        placements = (p for r in self.reconciler.ledger.slots.values() for p in r.placements)
-        return tuple(p for p in placements if p.pid != PLACEHOLDER_PID)
+        placements = [p for r in self.reconciler.ledger.slots.values() for p in r.placements]
+        placements += [p for found in self.seating.processes.values() for p in found]
+        return tuple(dict.fromkeys(p for p in placements if p.pid != PLACEHOLDER_PID))
 
     def must_follow(self) -> bool:
         """Whether any policy's processes can come into being while we look away."""
@@ -167,17 +179,19 @@ class Core:
 
     def targets_moved(self) -> bool:
         """Whether processes of any policy came or went since the last round."""
-        records = {r.policy: r for r in self.reconciler.ledger.slots.values()}
         try:
             selections = select(self.policies, self.machine)
         except HostError:
             return False
+        followed = {r.policy: r.placements for r in self.reconciler.ledger.slots.values()}
+        followed |= self.seating.processes
+        own = self.seating.link.pid if self.seating.link else None
         for name, found in selections.items():
-            record = records.get(name)
-            placed = {p for p in record.placements if p.pid != PLACEHOLDER_PID} if record else set()
+            placed = {p for p in followed.get(name, ()) if p.pid != PLACEHOLDER_PID}
+            now = {p for p in found.processes if p.pid != own}
             standing = self.standings.get(name)
             waiting = standing is not None and standing.state is PolicyState.WAITING
-            if (record or waiting) and set(found.processes) != placed:
+            if (name in followed or waiting) and now != placed:
                 return True
         return False
 
@@ -208,7 +222,54 @@ class Core:
             tuned = policy.monitoring.intervals_goal is not None
             again |= tuned and (before is None or before.aggr_us != outcome.aggr_us)
             self._log_outcome(policy, outcome, targets)
+        if self.seating.link and self.seating.processes:
+            self._outcome_asked = self.seating.link.ask(now_us)
         return again
+
+    def hear_monitor(self) -> bool:
+        """The monitor process said something, or ended. True when a round is due."""
+        link = self.seating.link
+        if link is None:
+            return False
+        now_us = read_uptime_us(self.machine.fs, self.machine.roots)
+        if not link.receive(now_us):
+            return False
+        self.seating.tell_probes()
+        due = self._outcome_asked is not None and link.report.number >= self._outcome_asked
+        if due:
+            self._outcome_asked = None
+        for context in link.report.contexts:
+            if policy := self.policies.get(context.policy):
+                self._take_context(policy, context, now_us, tell=due)
+        return bool(link.failure) or self._stands_otherwise()
+
+    def _take_context(
+        self, policy: Policy, context: ContextReport, now_us: int, *, tell: bool
+    ) -> None:
+        if context.refused or not self.seating.is_userspace(policy.name):
+            return
+        first = policy.name not in self.outcomes
+        if not tell and not first:
+            return  # the deltas are of the outcome interval
+        if self._reader is None:
+            self._reader = OutcomeReader(self.machine)
+        pid = self.seating.link.pid if self.seating.link else None
+        outcome = self._reader.take(policy, context, pid or 0, now_us)
+        self.outcomes[policy.name] = outcome
+        if tell:
+            self._log_outcome(policy, outcome, context.targets)
+
+    def _stands_otherwise(self) -> bool:
+        """Whether what the monitor said changes where a policy stands."""
+        for name in self.seating.processes:
+            said = self.seating.context(name)
+            now = self.standings.get(name)
+            if said is None or now is None:
+                continue
+            stands = now.state in _RUNNING
+            if stands == bool(said.refused):
+                return True
+        return False
 
     def _log_outcome(self, policy: Policy, outcome: PolicyOutcome, targets: int) -> None:
         for scheme in outcome.schemes:
@@ -221,7 +282,8 @@ class Core:
                 Event.SCHEME_OUTCOME,
                 policy=policy.name,
                 mode=policy.mode.value,
-                backend="kernel",
+                backend="userspace" if outcome.probe else "kernel",
+                probe=outcome.probe or None,
                 interval_us=outcome.interval_us,
                 targets=targets,
                 regions=outcome.regions,
@@ -231,7 +293,7 @@ class Core:
     def status(self) -> AgentStatus:
         """Everything there is to say, as of now."""
         features = self.machine.features
-        usable = Feature.COMMIT in features
+        link = self.seating.link
         writes, failures = self.writes()
         return AgentStatus(
             version=damos_agent.__version__,
@@ -239,7 +301,7 @@ class Core:
             started=self.totals.started,
             now=self.wall(),
             kernel=features.release,
-            backend="kernel" if usable else "none",
+            backend=self._backends(),
             backend_reason=features.detail or self.reconciler.foreign_reason,
             policies=tuple(self._policy(name, policy) for name, policy in self.policies.items()),
             rejected=tuple(str(f) for entry in self.loaded.rejected for f in entry.findings),
@@ -252,27 +314,32 @@ class Core:
             drift=dict(self.reconciler.drift_counts),
             foreign_kdamonds=self.reconciler.foreign_kdamonds,
             pool=self.reconciler.ledger.pool,
+            probes=link.report.rungs if link else (),
+            monitor_pid=link.pid if link else None,
         )
+
+    def _backends(self) -> str:
+        """Those in use; the one that would be used while there is no policy."""
+        used = {one.backend.value for one in self.seating.seats.values()} - {"none"}
+        if used:
+            return "+".join(sorted(used))
+        usable = Feature.COMMIT in self.machine.features and not self.reconciler.foreign_reason
+        return "kernel" if usable else "userspace" if self.seating.link else "none"
 
     def _policy(self, name: str, policy: Policy) -> PolicyStatus:
         entry = next(e for e in self.loaded.policies if e.policy.name == name)
         standing = self.standings.get(name, Standing(PolicyState.WAITING, "not looked at yet"))
-        record = self.reconciler.ledger.slots.get(standing.slot)
+        seat = self.seating.seats.get(name)
         outcome = self.outcomes.get(name)
-        placed = [p for p in record.placements if p.pid != PLACEHOLDER_PID] if record else []
-        physical = ops_of(policy.target) is Ops.PADDR and record is not None
         failed = standing.state is PolicyState.FAILED
-        return PolicyStatus(
+        common = PolicyStatus(
             name=name,
             state=standing.state,
             mode=policy.mode.value,
-            backend="kernel" if record else "none",
+            backend="none",
             path=entry.path,
             digest=entry.digest,
             reason=standing.reason,
-            slot=standing.slot,
-            kdamond_pid=record.kdamond_pid if record else -1,
-            targets=1 if physical else len(placed),
             target=describe(policy.target),
             regions=outcome.regions if outcome else None,
             sample_us=outcome.sample_us if outcome else policy.monitoring.sample_us,
@@ -281,4 +348,39 @@ class Core:
             stale_since=entry.stale_since,
             last_error=standing.reason if failed else "",
             bad_file=tuple(str(f) for f in entry.findings) if entry.stale_since else (),
+            backend_reason=seat.reason if seat else "",
+        )
+        if self.seating.is_userspace(name):
+            return self._in_userspace(common)
+        return self._in_kernel(common, policy, standing.slot)
+
+    def _in_kernel(self, common: PolicyStatus, policy: Policy, slot: int) -> PolicyStatus:
+        record = self.reconciler.ledger.slots.get(slot)
+        if record is None:
+            return replace(common, slot=slot)
+        placed = [p for p in record.placements if p.pid != PLACEHOLDER_PID]
+        physical = ops_of(policy.target) is Ops.PADDR
+        return replace(
+            common,
+            backend="kernel",
+            slot=slot,
+            kdamond_pid=record.kdamond_pid,
+            targets=1 if physical else len(placed),
+        )
+
+    def _in_userspace(self, common: PolicyStatus) -> PolicyStatus:
+        said = self.seating.context(common.name)
+        if said is None or said.refused:
+            return replace(common, backend="userspace")
+        return replace(
+            common,
+            backend="userspace",
+            targets=said.targets,
+            probe=said.probe,
+            granularity=said.granularity,
+            stretched=said.stretched,
+            stretch_reason=said.stretch_reason,
+            cpu_bp=said.cpu_bp,
+            notes=said.notes,
+            canaries=said.canaries,
         )

@@ -292,6 +292,41 @@ _KERNEL = {
     ),
 }
 
+_USERSPACE = {
+    Event.MONITOR_STARTED: EventSpec(
+        Level.INFO,
+        "The process that monitors without DAMON was started, because a policy needs it.",
+        {"pid": _count("its process id")},
+    ),
+    Event.MONITOR_ENDED: EventSpec(
+        Level.INFO,
+        "The monitor process ended. If that was not meant to be, it is started again, and the "
+        "ages it had learned are lost.",
+        {"reason": REASON, "expected": _flag("the agent ended it")},
+    ),
+    Event.PROBE_SELECTED: EventSpec(
+        Level.INFO,
+        "How the accesses of a policy's processes are told without DAMON.",
+        {
+            "policy": POLICY,
+            "probe": _text("page_idle, pte or vma"),
+            "granularity": _text("page or mapping"),
+            "limits": _text("what it cannot see, and what it costs"),
+            "notes": _texts("what is left out, and why"),
+        },
+    ),
+    Event.BACKEND_CHANGED: EventSpec(
+        Level.WARNING,
+        "A policy is served by another backend from now on.",
+        {
+            "policy": POLICY,
+            "backend": _text("kernel, userspace or none"),
+            "was": _text("the backend before; none: new, or it had none"),
+            "reason": _text("why it is not the kernel; empty when it is"),
+        },
+    ),
+}
+
 _POLICY = {
     Event.TARGETS_CHANGED: EventSpec(
         Level.INFO,
@@ -329,6 +364,7 @@ _POLICY = {
             "interval_us": _count("time the deltas cover", "us"),
             "targets": _count("processes or ranges monitored"),
             "regions": _count("monitoring regions", optional=True),
+            "probe": _text("what told accesses; null in the kernel", optional=True),
             "index": _count("position of the scheme in the policy, from 0"),
             "action": _text("what the policy asks for, also while observing"),
             "nr_tried": _count("regions tried, since the scheme exists", "regions"),
@@ -349,4 +385,4 @@ _POLICY = {
     ),
 }
 
-EVENTS: dict[Event, EventSpec] = {**_LIFE, **_CONFIG, **_KERNEL, **_POLICY}
+EVENTS: dict[Event, EventSpec] = {**_LIFE, **_CONFIG, **_KERNEL, **_USERSPACE, **_POLICY}

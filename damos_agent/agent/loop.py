@@ -65,6 +65,7 @@ class Loop:
     _digest: str = ""
     _seen: dict[str, object] = field(default_factory=dict)
     _reload: _Reload | None = None
+    _monitor: tuple[int | None, int | None] = (None, None)
     _wake: tuple[socket.socket, socket.socket] | None = None
     _signals: list[int] = field(default_factory=list)
 
@@ -236,6 +237,7 @@ class Loop:
         if done is None:
             self.schedule.no_later("retry", now + 1_000_000)
             return
+        self._listen_to_monitor()
         self.processes.watch(self.core.followed())
         if done.retry_us is not None:
             # The reconciler counts in boot time, the loop in monotonic time.
@@ -244,6 +246,24 @@ class Loop:
             self.schedule.no_later("retry", now + max(left, 100_000))
         follow = now + self.core.settings.follow_us if self.core.must_follow() else None
         self.schedule.at("follow", follow)
+
+    def _listen_to_monitor(self) -> None:
+        """Have the selector follow the monitor process as it comes and goes."""
+        link = self.core.seating.link
+        # By pid, since the next one's socket may get the last one's number.
+        now = (link.pid, link.fileno()) if link else (None, None)
+        if now == self._monitor:
+            return
+        if self._monitor[1] is not None:
+            self.selector.unregister(self._monitor[1])
+        self._monitor = now
+        if now[1] is not None:
+            self.selector.register(now[1], selectors.EVENT_READ, self._monitor_spoke)
+
+    def _monitor_spoke(self, _mask: int) -> None:
+        if self.core.hear_monitor():
+            self._round()
+        self._listen_to_monitor()
 
     def _resync(self) -> None:
         self._start_reload("resync")

@@ -17,12 +17,14 @@ from damos_agent.agent.dryrun import print_round
 from damos_agent.agent.events import Event, Logger, emit
 from damos_agent.agent.journal import WriteJournal
 from damos_agent.agent.ledger import AgentLock, load_ledger, save_ledger
+from damos_agent.agent.link import MonitorLink
 from damos_agent.agent.listeners import inherited, listen, listen_unix
 from damos_agent.agent.loader import Loaded, read_loaded
 from damos_agent.agent.log import open_log
 from damos_agent.agent.loop import Loop
 from damos_agent.agent.notify import Notifier, watchdog_us
 from damos_agent.agent.reconciler import Reconciler
+from damos_agent.agent.seating import Seating
 from damos_agent.agent.sockets import Server
 from damos_agent.agent.status import StatusAnswer
 from damos_agent.agent.survey import Machine
@@ -159,7 +161,13 @@ def detect_features(roots: Roots) -> Features:
 
 
 def _assemble(
-    roots: Roots, features: Features, logger: Logger, loaded: Loaded, *, dry_run: bool
+    roots: Roots,
+    features: Features,
+    logger: Logger,
+    loaded: Loaded,
+    *,
+    dry_run: bool,
+    stays: bool = False,
 ) -> Core:
     fs = RealFilesystem()
     reader = TargetReader(fs, roots)
@@ -176,7 +184,9 @@ def _assemble(
     )
     ledger = load_ledger(roots.run)
     reconciler = Reconciler(machine, applier, ledger, logger, dry_run=dry_run)
-    core = Core(machine, reconciler, logger, lambda: (journal.writes, journal.failures), loaded)
+    link = MonitorLink(roots, logger) if stays else None
+    seating = Seating(reconciler, link, logger)
+    core = Core(machine, seating, logger, lambda: (journal.writes, journal.failures), loaded)
     core.totals = Totals(started=time.time())
     return core
 
@@ -233,7 +243,9 @@ def _run(arguments: argparse.Namespace, roots: Roots, logger: Logger, loaded: Lo
         features = detect_features(roots)
         if not arguments.dry_run:
             _require_access(roots, features)
-        core = _assemble(roots, features, logger, loaded, dry_run=arguments.dry_run)
+        core = _assemble(
+            roots, features, logger, loaded, dry_run=arguments.dry_run, stays=not arguments.dry_run
+        )
         _announce(core, arguments)
         core.reconciler.adopt()
         loop = _make_loop(core)
@@ -314,6 +326,7 @@ def _spell_address(name: object) -> str:
 
 def _stop(loop: Loop, core: Core) -> int:
     loop.notifier.stopping()
+    core.seating.close()
     keep = core.settings.on_exit is OnExit.KEEP
     count = len(core.reconciler.ledger.slots)
     code = 0

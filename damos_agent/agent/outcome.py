@@ -10,24 +10,29 @@ from damos_agent.kernel.observe import read_stats
 from damos_agent.model.damon import SchemeStats, SlotStats
 from damos_agent.model.policy import METRIC_UNITS, Goal, MetricUnit, Mode, Policy, Scheme
 from damos_agent.model.status import GoalStatus, SchemeOutcome
+from damos_agent.model.userspace import ContextReport
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyOutcome:
-    """One policy over `interval_us`; `regions` is a mean, None where it cannot be told."""
+    """One policy over `interval_us`; `regions` is a mean, None where it cannot be told.
+
+    `probe`: what told accesses; empty in the kernel.
+    """
 
     schemes: tuple[SchemeOutcome, ...]
     regions: int | None
     sample_us: int
     aggr_us: int
     interval_us: int
+    probe: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """The counters as last asked for, of which kdamond, and when."""
+    """The counters as last asked for, of which kdamond or monitor process, and when."""
 
-    kdamond_pid: int
+    counted_by: int
     at_us: int
     stats: SlotStats
 
@@ -62,21 +67,41 @@ class OutcomeReader:
         stats = read_stats(
             machine.fs, machine.roots.sysfs, slot, machine.features, machine.sleep, tried=tried
         )
-        last = self._last.get(policy.name)
-        if last is not None and last.kdamond_pid != kdamond_pid:
-            last = None
-        self._last[policy.name] = _Asked(kdamond_pid, now_us, stats)
+        last = self._turn(policy, _Asked(kdamond_pid, now_us, stats))
         interval_us = now_us - last.at_us if last else 0
+        regions = _regions(policy, stats, last.stats if last else None, interval_us, targets)
+        schemes = self._schemes(policy, stats, last)
+        return PolicyOutcome(schemes, regions, stats.sample_us, stats.aggr_us, interval_us)
+
+    def take(
+        self, policy: Policy, told: ContextReport, monitor_pid: int, now_us: int
+    ) -> PolicyOutcome:
+        """The outcome of a policy that the monitor process serves, by what that reports."""
+        stats = SlotStats(told.schemes, told.sample_us, told.aggr_us)
+        last = self._turn(policy, _Asked(monitor_pid, now_us, stats))
+        interval_us = now_us - last.at_us if last else 0
+        schemes = self._schemes(policy, stats, last)
+        return PolicyOutcome(
+            schemes, told.regions, told.sample_us, told.aggr_us, interval_us, told.probe
+        )
+
+    def _turn(self, policy: Policy, now: _Asked) -> _Asked | None:
+        """Remember these counters; the last ones, if the same has counted them."""
+        last = self._last.get(policy.name)
+        self._last[policy.name] = now
+        return last if last is not None and last.counted_by == now.counted_by else None
+
+    def _schemes(
+        self, policy: Policy, stats: SlotStats, last: _Asked | None
+    ) -> tuple[SchemeOutcome, ...]:
         before = last.stats.schemes if last else ()
-        schemes = tuple(
+        return tuple(
             self._scheme(
                 index, scheme, stats.schemes[index], before[index] if index < len(before) else None
             )
             for index, scheme in enumerate(policy.schemes)
             if index < len(stats.schemes)
         )
-        regions = _regions(policy, stats, last.stats if last else None, interval_us, targets)
-        return PolicyOutcome(schemes, regions, stats.sample_us, stats.aggr_us, interval_us)
 
     def _scheme(
         self, index: int, scheme: Scheme, now: SchemeStats, before: SchemeStats | None

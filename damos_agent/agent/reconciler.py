@@ -28,11 +28,13 @@ from damos_agent.model.damon import (
     tree_digest,
 )
 from damos_agent.model.errors import KernelError
-from damos_agent.model.policy import Mode, Policy
+from damos_agent.model.policy import Mode, PhysicalTarget, Policy
 from damos_agent.model.settings import DriftAction, Settings
 from damos_agent.model.status import PolicyState
 
 _TRIES = 4
+_FAILURES_TO_LEAVE = 3
+"""So often in a row must the kernel refuse a policy before it counts as lost to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +48,17 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What a round found and did. `plan` is the first one made; a dry run did nothing of it."""
+    """What a round found and did. `plan` is the first one made; a dry run did nothing of it.
+
+    `kernel` tells of every policy that has processes why the kernel cannot serve it; empty: it
+    can.
+    """
 
     standings: dict[str, Standing]
     survey: Survey
     plan: Plan
     retry_us: int | None = None
+    kernel: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -126,8 +133,17 @@ class Reconciler:
                 )
         self.ledger = replace(self.ledger, slots=kept)
 
-    def reconcile(self, policies: Mapping[str, Policy], settings: Settings) -> Round:
-        """One round. Raises `HostError` or `KernelError` only when nothing could be looked at."""
+    def reconcile(
+        self,
+        policies: Mapping[str, Policy],
+        settings: Settings,
+        parked: frozenset[str] = frozenset(),
+    ) -> Round:
+        """One round. Raises `HostError` or `KernelError` only when nothing could be looked at.
+
+        `parked` policies are served elsewhere: the kernel gets nothing of them, and is only asked
+        whether it could serve them.
+        """
         self._forget(policies)
         now_us = read_uptime_us(self.machine.fs, self.machine.roots)
         first: Plan | None = None
@@ -138,7 +154,8 @@ class Reconciler:
             if self._judge_drift(view, settings):
                 hold |= frozenset(self._memory.drifted)
                 view = replace(view, situation=replace(view.situation, hold=hold))
-            made = plan(view.desired, view.situation)
+            wishes = {n: w for n, w in view.desired.items() if n not in parked}
+            made = plan(wishes, view.situation)
             first = first or made
             self._note_foreign(view)
             if made.empty or self._dry_run:
@@ -148,7 +165,8 @@ class Reconciler:
                 break
         self._memory.edited &= set(self._memory.backoff)
         standings = self._standings(policies, view, made)
-        return Round(standings, view, first or made, self._next_retry())
+        kernel = self._verdicts(policies, view)
+        return Round(standings, view, first or made, self._next_retry(), kernel)
 
     def release(self, settings: Settings) -> int:
         """Stop and remove everything that is ours; how many kdamonds that were.
@@ -363,6 +381,26 @@ class Reconciler:
                 memory.errors.pop(name, None)
                 memory.drifted.pop(name, None)
         memory.digests = digests
+
+    def _verdicts(self, policies: Mapping[str, Policy], view: Survey) -> dict[str, str]:
+        """Why the kernel cannot serve each policy that has somebody to look after."""
+        everything = plan(view.desired, view.situation).unsupported
+        held = {record.policy for record in self.ledger.slots.values()}
+        found = {}
+        for name, policy in policies.items():
+            if (
+                not isinstance(policy.target, PhysicalTarget)
+                and not view.selections[name].processes
+            ):
+                continue
+            reason = view.unsupported.get(name) or everything.get(name, "")
+            if not reason and name not in held:
+                # What runs of it is never given up; what cannot even be started is.
+                failures = self._memory.backoff.get(name, Backoff()).failures
+                given_up = failures >= _FAILURES_TO_LEAVE
+                reason = self._memory.errors.get(name, "") if given_up else ""
+            found[name] = reason
+        return found
 
     def _standings(
         self, policies: Mapping[str, Policy], view: Survey, made: Plan

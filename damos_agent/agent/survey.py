@@ -25,9 +25,7 @@ from damos_agent.model.feature import Feature, Features
 from damos_agent.model.policy import AddressRange, BackendChoice, PhysicalTarget, Policy
 from damos_agent.model.settings import DamonStat, Settings
 
-USERSPACE_MISSING = (
-    "the policy asks for the user-space backend, which this version does not have yet"
-)
+NOT_ASKED_FOR = "the policy asks for backend userspace"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +121,7 @@ def look(machine: Machine) -> ObservedKernel:
 def _check(policy: Policy, machine: Machine) -> tuple[AddressRange, ...]:
     """Physical ranges of a physical target; `UnsupportedError` where the backend cannot serve."""
     if policy.backend is BackendChoice.USERSPACE:
-        raise UnsupportedError(USERSPACE_MISSING, hint="use backend: auto or kernel")
+        raise UnsupportedError(NOT_ASKED_FOR)
     check_ops(policy, machine.features)
     if isinstance(policy.target, PhysicalTarget):
         return read_physical(machine.fs, machine.roots, policy.target)

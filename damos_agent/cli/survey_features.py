@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from damos_agent.agent.survey import USERSPACE_MISSING
 from damos_agent.algo.lower import check_ops
 from damos_agent.cli.exits import message_for
 from damos_agent.cli.machine import read_features, read_ledger
@@ -22,6 +21,7 @@ from damos_agent.kernel.wish import desire
 from damos_agent.model.errors import DamosError
 from damos_agent.model.feature import Features
 from damos_agent.model.policy import BackendChoice, Mode, PhysicalTarget, Policy
+from damos_agent.userspace.capable import check_policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +79,10 @@ def _answer(policy: Policy, features: Features) -> Answer:
 
 
 def _why_not(policy: Policy, features: Features) -> str:
-    if policy.backend is BackendChoice.USERSPACE:
-        return USERSPACE_MISSING
     try:
+        if policy.backend is BackendChoice.USERSPACE:
+            check_policy(policy)
+            return ""
         check_ops(policy, features)
         desire(policy, stand_in(policy, features))
     except DamosError as error:

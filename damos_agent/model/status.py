@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from damos_agent.model.userspace import Canaries, Rung
+
 
 class PolicyState(StrEnum):
     """Where a policy stands.
@@ -59,7 +61,11 @@ class SchemeOutcome:
 
 @dataclass(frozen=True, slots=True)
 class PolicyStatus:
-    """One policy now. `reason` explains every state but active and observing."""
+    """One policy now. `reason` explains every state but active and observing.
+
+    `backend_reason`: why the kernel does not serve it. From `probe` on it concerns user space only,
+    with the meanings of `model.userspace.ContextReport`.
+    """
 
     name: str
     state: PolicyState
@@ -79,6 +85,14 @@ class PolicyStatus:
     stale_since: float | None = None
     last_error: str = ""
     bad_file: tuple[str, ...] = ()
+    backend_reason: str = ""
+    probe: str = ""
+    granularity: str = ""
+    stretched: float = 1.0
+    stretch_reason: str = ""
+    cpu_bp: int | None = None
+    notes: tuple[str, ...] = ()
+    canaries: Canaries | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +117,5 @@ class AgentStatus:
     drift: dict[str, int] = field(default_factory=dict)
     foreign_kdamonds: int = 0
     pool: int = 0
+    probes: tuple[Rung, ...] = ()
+    monitor_pid: int | None = None

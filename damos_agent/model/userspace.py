@@ -103,7 +103,6 @@ class ContextReport:
     sample_us: int = 0
     aggr_us: int = 0
     schemes: tuple[SchemeStats, ...] = ()
-    goals: tuple[tuple[int | None, ...], ...] = ()
     stretched: float = 1.0
     stretch_reason: str = ""
     cpu_bp: int = 0
