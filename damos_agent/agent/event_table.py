@@ -296,7 +296,7 @@ _USERSPACE = {
     Event.MONITOR_STARTED: EventSpec(
         Level.INFO,
         "The process that monitors without DAMON was started, because a policy needs it.",
-        {"pid": _count("its process id")},
+        {"monitor_pid": _count("its process id")},
     ),
     Event.MONITOR_ENDED: EventSpec(
         Level.INFO,

@@ -164,7 +164,7 @@ class MonitorLink:
         self._child = _Child(process, ours)
         self._waiting_since = None
         self.report = Report(0)
-        emit(self._logger, Event.MONITOR_STARTED, pid=process.pid)
+        emit(self._logger, Event.MONITOR_STARTED, monitor_pid=process.pid)
         return True
 
     def _send(self, message: Message, now_us: int) -> None:

@@ -32,7 +32,7 @@ def test_states_say_where_each_policy_stands() -> None:
         "later": PolicyState.UNSUPPORTED,
     }
     assert "exe=nothing" in done.standings["absent"].reason
-    assert "user-space" in done.standings["later"].reason
+    assert "backend userspace" in done.standings["later"].reason
 
 
 def test_a_second_round_writes_nothing() -> None:
