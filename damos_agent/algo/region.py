@@ -17,7 +17,7 @@ class Region:
     `nr_accesses`: sampling checks of the current window that found an access;
     `last_nr_accesses`: of the window before; `age`: windows for which that has hardly changed.
     `unknown`: checks of the current window that could tell nothing; they count as no access
-    for nr_accesses, and forbid to take the region for idle.
+    for nr_accesses, and forbid to take the region for idle. `last_unknown`: of the window before.
     """
 
     start: int
@@ -26,6 +26,7 @@ class Region:
     last_nr_accesses: int = 0
     age: int = 0
     unknown: int = 0
+    last_unknown: int = 0
 
     @property
     def size(self) -> int:
