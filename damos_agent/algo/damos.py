@@ -1,0 +1,151 @@
+"""A round of schemes over all regions: match, prioritise, act, charge, count.
+
+Law: kdamond_apply_schemes(), 7.3. No region is acted on twice within a round, and acting voids
+the region's age.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from damos_agent.algo.quota import Resume, adjust, charge, is_full
+from damos_agent.algo.region import Region
+from damos_agent.algo.scheme import SchemeState
+from damos_agent.algo.split import split_at
+from damos_agent.algo.turn import Round, Targets, Turn
+from damos_agent.algo.verdict import Verdict
+from damos_agent.model.damon import Placement
+from damos_agent.model.policy import Action
+
+__all__ = ["Round", "SchemeState", "apply_schemes"]
+
+
+def apply_schemes(
+    round_: Round, targets: Targets, states: Sequence[SchemeState]
+) -> list[list[Region]]:
+    """The regions of each target afterwards. Changes states and regions, not the lists.
+
+    Quotas and address filters split regions; pieces that are alike in the end are joined again.
+    """
+    turns = [Turn(round_, i, s) for i, s in enumerate(states) if s.is_due(round_.tick)]
+    for turn in turns:
+        _prepare(turn, targets)
+    walked = [regions for _, regions in targets]
+    if turns:
+        walked = [
+            _Walk(round_, i, process, regions).run(turns)
+            for i, (process, regions) in enumerate(targets)
+        ]
+    for state in states:
+        state.passed(round_.tick, round_.intervals)
+    return walked
+
+
+def _prepare(turn: Turn, targets: Targets) -> None:
+    state, round_ = turn.state, turn.round
+    if not state.exhausted:
+        state.tried_bytes = state.unknown_bytes = 0
+    if not turn.limited:
+        return
+    quota = adjust(
+        turn.spec, state.quota, round_.now_us, round_.unit, lambda: round_.scores(turn.number)
+    )
+    if quota.resume and not any(p == quota.resume.process and r for p, r in targets):
+        quota = replace(quota, resume=None)
+    state.quota = quota
+    state.quota = replace(quota, min_score=turn.min_score(targets))
+
+
+class _Walk:
+    """Over one target, in address order; what is split off waits in `_pending`, last first."""
+
+    def __init__(
+        self, round_: Round, target: int, process: Placement, regions: Sequence[Region]
+    ) -> None:
+        self._round, self._target, self._process = round_, target, process
+        self._pending = list(reversed(regions))
+
+    def run(self, turns: Sequence[Turn]) -> list[Region]:
+        walked: list[Region] = []
+        while self._pending:
+            region = self._pending.pop()
+            for turn in turns:
+                self._visit(turn, region)
+            if not (walked and _rejoin(walked[-1], region, self._round.size_limit)):
+                walked.append(region)
+        return walked
+
+    def _visit(self, turn: Turn, region: Region) -> None:
+        state = turn.state
+        if turn.limited and is_full(state.quota, self._round.unit):
+            return
+        if state.quota.resume and self._was_charged(state, state.quota.resume, region):
+            return
+        if state.exhausted:
+            return
+        if turn.matches(region) and self._is_urgent(turn, region):
+            self._try(turn, region)
+        state.nr_snapshots += not self._pending
+
+    def _is_urgent(self, turn: Turn, region: Region) -> bool:
+        return not turn.limited or turn.score(region) >= turn.state.quota.min_score
+
+    def _was_charged(self, state: SchemeState, resume: Resume, region: Region) -> bool:
+        """Whether it lies before the resume point, up to which it is split.
+
+        Behind the point, or at the end of its target, the search for it is over.
+        """
+        if self._process != resume.process:
+            return True
+        if region.start < resume.address < region.end:
+            unit = self._round.unit
+            skipped = max((resume.address - region.start) // unit * unit, unit)
+            self._split(region, region.start + skipped)
+        before = region.start < resume.address
+        if not before or not self._pending:
+            state.quota = replace(state.quota, resume=None)
+        return before
+
+    def _try(self, turn: Turn, region: Region) -> None:
+        quota, unit = turn.state.quota, self._round.unit
+        if turn.limited and quota.charged + region.size > quota.esz:
+            self._split(region, region.start + (quota.esz - quota.charged) // unit * unit)
+        judged = turn.judge(self._target, region.start, region.end)
+        self._split(region, judged.end)
+        if judged.verdict is not Verdict.REJECT:
+            self._act(turn, region)
+
+    def _act(self, turn: Turn, region: Region) -> None:
+        state, size = turn.state, region.size
+        if turn.is_blind(region):
+            state.unknown_bytes += size
+        applied = self._round.actor.apply(turn.number, self._process, region)
+        state.count(size, applied)
+        if turn.limited:
+            quota = charge(turn.spec, state.quota, size, applied.applied, applied.took_ns)
+            if is_full(quota, self._round.unit):
+                quota = replace(quota, resume=Resume(self._process, region.end))
+            state.quota = quota
+        if applied.touched and turn.spec.action != Action.STAT:
+            region.age = 0
+
+    def _split(self, region: Region, address: int) -> None:
+        if address < region.end:
+            self._pending.append(split_at(region, address)[1])
+
+
+def _rejoin(left: Region, right: Region, size_limit: int) -> bool:
+    """Undo a split whose parts still know the same."""
+    same = (
+        left.end == right.start
+        and left.age == right.age
+        and left.nr_accesses == right.nr_accesses
+        and left.last_nr_accesses == right.last_nr_accesses
+        and left.unknown == right.unknown
+        and left.last_unknown == right.last_unknown
+        and right.end - left.start <= size_limit
+    )
+    if same:
+        left.end = right.end
+    return same
