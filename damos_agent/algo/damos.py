@@ -68,6 +68,8 @@ class _Walk:
 
     def run(self, turns: Sequence[Turn]) -> list[Region]:
         walked: list[Region] = []
+        for turn in turns:
+            turn.seen = 0
         while self._pending:
             region = self._pending.pop()
             for turn in turns:
@@ -78,6 +80,8 @@ class _Walk:
 
     def _visit(self, turn: Turn, region: Region) -> None:
         state = turn.state
+        if region.start < turn.seen:  # a later scheme split what this one has been asked about
+            return
         if turn.limited and is_full(state.quota, self._round.unit):
             return
         if state.quota.resume and self._was_charged(state, state.quota.resume, region):
@@ -86,6 +90,7 @@ class _Walk:
             return
         if turn.matches(region) and self._is_urgent(turn, region):
             self._try(turn, region)
+        turn.seen = region.end
         state.nr_snapshots += not self._pending
 
     def _is_urgent(self, turn: Turn, region: Region) -> bool:

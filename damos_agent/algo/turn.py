@@ -44,13 +44,17 @@ class Round:
 
 
 class Turn:
-    """Scheme number `number` in the round; what is asked of every region is looked up once."""
+    """Scheme number `number` in the round; what is asked of every region is looked up once.
 
-    __slots__ = ("_wants_idle", "limited", "number", "round", "spec", "state")
+    `seen`: address up to which it has been asked about the target that is walked over.
+    """
+
+    __slots__ = ("_wants_idle", "limited", "number", "round", "seen", "spec", "state")
 
     def __init__(self, round_: Round, number: int, state: SchemeState) -> None:
         self.round, self.number, self.state = round_, number, state
         self.spec = state.spec
+        self.seen = 0
         self.limited = is_limited(state.spec)
         acting = state.spec.action != Action.STAT
         self._wants_idle = acting and state.spec.nr_accesses_max < round_.intervals.samples

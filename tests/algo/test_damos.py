@@ -200,6 +200,16 @@ def test_filters_without_layers_are_refused() -> None:
         SchemeState(replace(ANY, filters=(FilterSpec("anon", matching=True),)))
 
 
+@pytest.mark.parametrize("action", ["pageout", "stat"])
+def test_what_a_later_scheme_splits_is_not_tried_again_by_one_before(action: str) -> None:
+    """The kernel would: there the piece split off is a region that no scheme has seen."""
+    there = desk(replace(ANY, action=action), replace(ANY, quota_bytes=3), regions=[Region(0, 8)])
+    there.round()
+    assert there.actor.pieces(0) == [(0, 8)]
+    assert there.actor.pieces(1) == [(0, 3)]
+    assert (there.states[0].tried_bytes, there.states[0].nr_snapshots) == (8, 1)
+
+
 _patterns = st.builds(
     lambda action, low, age, limited, esz: replace(
         ANY,
