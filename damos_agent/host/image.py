@@ -23,7 +23,9 @@ from damos_agent.model.errors import HostError
 _CHUNK: Final = 1 << 16
 _FORBIDDEN: Final = frozenset({errno.EACCES, errno.EPERM})
 _READING: Final = "run as root, or with CAP_SYS_PTRACE"
-_WRITING: Final = "run as root, as the process's owner, or with CAP_DAC_OVERRIDE"
+_OWNING: Final = (
+    "run as root or as the process's owner, or with CAP_SYS_PTRACE and CAP_DAC_OVERRIDE"
+)
 
 
 class ProcessImage:
@@ -46,9 +48,9 @@ class ProcessImage:
             raise
 
     def _open(self) -> None:
-        self._directory = self._keep(self._path, os.O_DIRECTORY)
-        self._smaps = self._keep("smaps", dir_fd=self._directory)
-        self.pagemap = self._keep("pagemap", dir_fd=self._directory)
+        self._directory = self._keep(self._path, _READING, os.O_DIRECTORY)
+        self._smaps = self._keep("smaps", _READING, dir_fd=self._directory)
+        self.pagemap = self._keep("pagemap", _OWNING, dir_fd=self._directory)
         # After the others were opened: another's pid would show by its start time here.
         stat = self._stat()
         if stat.start_ticks != self.process.start_ticks:
@@ -56,27 +58,27 @@ class ProcessImage:
         self._seen = _told(stat)
         self.check()
 
-    def _keep(self, name: str, flags: int = 0, dir_fd: int | None = None) -> int:
-        with self._errors(name, _READING):
+    def _keep(self, name: str, hint: str, flags: int = 0, dir_fd: int | None = None) -> int:
+        with self._errors(name, hint):
             descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | flags, dir_fd=dir_fd)
         self._descriptors.append(descriptor)
         return descriptor
 
     def check(self) -> None:
         """Return if it still runs the program it ran when this was opened."""
-        with self._errors("pagemap", _READING):
+        with self._errors("pagemap", _OWNING):
             there = os.pread(self.pagemap, 8, 0)
         if not there or _told(self._stat()) != self._seen:
             self._gone()
 
     def check_writable(self, name: str) -> None:
         """Return if file `name` of the process may be written."""
-        with self._errors(name, _WRITING):
+        with self._errors(name, _OWNING):
             os.close(os.open(name, os.O_WRONLY | os.O_CLOEXEC, dir_fd=self._directory))
 
     def write(self, name: str, text: str) -> int:
         """Hand `text` to file `name`; the time write(2) took, in µs."""
-        with self._errors(name, _WRITING):
+        with self._errors(name, _OWNING):
             descriptor = os.open(name, os.O_WRONLY | os.O_CLOEXEC, dir_fd=self._directory)
             try:
                 began = time.perf_counter_ns()
@@ -134,17 +136,14 @@ class ProcessImage:
         except OSError as error:
             if error.errno in GONE:
                 self._gone()
-            if error.errno in _FORBIDDEN:
-                raise self._forbidden(name, hint, error.errno) from error
-            raise
-
-    def _forbidden(self, name: str, hint: str, number: int | None) -> HostError:
-        return HostError(
-            f"process {self.process.pid} is not ours to watch",
-            path=os.path.join(self._path, name),
-            errno=number,
-            hint=hint,
-        )
+            if error.errno not in _FORBIDDEN:
+                raise
+            raise HostError(
+                f"process {self.process.pid} is not ours to watch",
+                path=os.path.join(self._path, name),
+                errno=error.errno,
+                hint=hint,
+            ) from error
 
 
 def _told(stat: Stat) -> tuple[str, ...]:

@@ -82,6 +82,7 @@ class VmaSampler:
         per GiB of 4K pages, in steps that stop nobody.
         """
         try:
+            self._image.check()
             resident = read_resident_bytes(self._image)
             small, huge = self._known_bytes(resident)
         except ProcessLookupError:
