@@ -72,8 +72,8 @@ def parse_lru_gen(text: str, page_bytes: int) -> tuple[LruNode, ...]:
             found.append(LruNode(memcg, path, node, tuple(generations)))
             generations = []
         if word == "memcg":
-            number, _, path = line.split(None, 1)[1].partition(" ")
-            memcg = int(number)
+            name, _, path = line.split(None, 1)[1].partition(" ")
+            memcg = int(name)
         elif word == "node":
             node = int(line.split()[1])
         elif word.isdecimal() and len(fields := line.split()) == 4:

@@ -24,7 +24,7 @@ from damos_agent.host.mglru import (
     read_lru_gen,
 )
 from damos_agent.host.roots import Roots
-from damos_agent.model.errors import HostError
+from damos_agent.model.errors import HostError, UnsupportedError
 from damos_agent.userspace.probe import Granularity, ProbeInfo
 
 MEMCG: Final = ProbeInfo(
@@ -97,7 +97,7 @@ class CgroupAges:
             return "the multi-gen LRU is not built in or not enabled"
         try:
             read_lru_gen(self._fs, self._roots)
-        except HostError as error:
+        except (HostError, UnsupportedError) as error:
             return str(error)
         return ""
 
@@ -123,8 +123,10 @@ class CgroupAges:
         left = max_bytes
         for node in self.read(path):
             generation = _evictable(node, min_idle_us)
-            wanted = min(left, idle_bytes_of(node.generations, min_idle_us).surely)
-            if generation is not None and wanted > 0:
+            if generation is None:
+                continue
+            wanted = min(left, _up_to(node, generation))
+            if wanted > 0:
                 left -= self._evict(node, generation, swappiness, wanted)
         return max_bytes - left
 
