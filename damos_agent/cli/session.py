@@ -12,10 +12,10 @@ from damos_agent.host.roots import Roots
 
 
 def read_btf(sysfs: str) -> bytes | None:
-    """The kernel's own; imported late, because most verbs do without the kernel floor."""
-    from damos_agent.kernel import features
+    """The kernel's own; imported late, because most verbs do without it."""
+    from damos_agent.host import btf
 
-    return features.read_btf(sysfs)
+    return btf.read_btf(sysfs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """DAMON's names out of the kernel's own type information (BTF). Pure.
 
-`/sys/kernel/btf/vmlinux` lists every enumerator, structure member and function by name: a complete
-capability list that costs no privilege and has no side effect. Layout: include/uapi/linux/btf.h.
+Every enumerator, structure member and function by name: a complete capability list that costs no
+privilege and has no side effect.
 """
 
 from __future__ import annotations
@@ -10,18 +10,11 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from damos_agent.model.errors import HostError
+from damos_agent.host.btf import ENUM, ENUM64, FUNC, ITEM_SIZE, STRUCT, UNION, Btf
 
-_MAGIC = 0xEB9F
-_HEADER = struct.Struct("<HBBIIIII")
-_TYPE = struct.Struct("<III")
 _U32 = struct.Struct("<I")
-
-_INT, _ARRAY, _STRUCT, _UNION, _ENUM = 1, 3, 4, 5, 6
-_FUNC, _FUNC_PROTO, _VAR, _DATASEC, _DECL_TAG, _ENUM64 = 12, 13, 14, 15, 17, 19
-_FIXED_EXTRA = {_INT: 4, _ARRAY: 12, _VAR: 4, _DECL_TAG: 4}
-_ITEM_SIZE = {_STRUCT: 12, _UNION: 12, _ENUM: 8, _ENUM64: 12, _FUNC_PROTO: 8, _DATASEC: 12}
-_NAMED_ITEMS = {_STRUCT, _UNION, _ENUM, _ENUM64}
+_TYPE_SIZE = 12
+_NAMED_ITEMS = {STRUCT, UNION, ENUM, ENUM64}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,26 +29,23 @@ class DamonNames:
 
 def parse_damon(data: bytes) -> DamonNames:
     """Every DAMON name in a raw BTF blob. Raises `HostError` when it is not BTF."""
-    if len(data) < _HEADER.size or _HEADER.unpack_from(data)[0] != _MAGIC:
-        raise HostError("not little-endian BTF", hint="feature detection goes by version instead")
-    _, _, _, header, types, types_size, strings, _ = _HEADER.unpack_from(data)
-    text = header + strings
+    btf = Btf(data)
     enumerators: set[str] = set()
     members: set[str] = set()
     structs: set[str] = set()
     functions: set[str] = set()
-    for kind, name, items in _walk(data, header + types, header + types + types_size):
-        if kind in (_ENUM, _ENUM64):
-            first = _string(data, text, items[0]) if items else ""
+    for kind, name, items in _walk(btf):
+        if kind in (ENUM, ENUM64):
+            first = btf.string(items[0]) if items else ""
             if first.startswith("DAMO"):
-                enumerators.update(_string(data, text, item) for item in items)
-        elif kind in (_STRUCT, _UNION):
-            own = _string(data, text, name)
+                enumerators.update(btf.string(item) for item in items)
+        elif kind in (STRUCT, UNION):
+            own = btf.string(name)
             if own.startswith("damo"):
                 structs.add(own)
-                members.update(f"{own}.{_string(data, text, item)}" for item in items)
-        elif kind == _FUNC:
-            own = _string(data, text, name)
+                members.update(f"{own}.{btf.string(item)}" for item in items)
+        elif kind == FUNC:
+            own = btf.string(name)
             if own.startswith("damo"):
                 functions.add(own)
     return DamonNames(
@@ -63,26 +53,12 @@ def parse_damon(data: bytes) -> DamonNames:
     )
 
 
-def _walk(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, tuple[int, ...]]]:
-    """(kind, name offset, name offsets of the items) of every type."""
-    offset = start
-    while offset < end:
-        name, info, _ = _TYPE.unpack_from(data, offset)
-        offset += _TYPE.size
-        kind, count = (info >> 24) & 0x1F, info & 0xFFFF
-        items: tuple[int, ...] = ()
-        size = _ITEM_SIZE.get(kind)
-        if size is None:
-            offset += _FIXED_EXTRA.get(kind, 0)
-        else:
-            if kind in _NAMED_ITEMS:
-                places = range(offset, offset + count * size, size)
-                items = tuple(_U32.unpack_from(data, place)[0] for place in places)
-            offset += count * size
-        if kind in _NAMED_ITEMS or kind == _FUNC:
-            yield kind, name, items
-
-
-def _string(data: bytes, text: int, offset: int) -> str:
-    start = text + offset
-    return data[start : data.index(b"\0", start)].decode("ascii", "replace")
+def _walk(btf: Btf) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+    """(kind, name offset, name offsets of the items) of every type that has a name to tell."""
+    for place, name, kind, count in btf.types():
+        if kind in _NAMED_ITEMS:
+            start, size = place + _TYPE_SIZE, ITEM_SIZE[kind]
+            places = range(start, start + count * size, size)
+            yield kind, name, tuple(_U32.unpack_from(btf.data, item)[0] for item in places)
+        elif kind == FUNC:
+            yield kind, name, ()

@@ -114,15 +114,6 @@ def detect(fs: Filesystem, sysfs: str, release: str, btf: bytes | None) -> Featu
     return found if Feature.SYSFS in found else from_version(release)
 
 
-def read_btf(sysfs: str) -> bytes | None:
-    """The kernel's BTF blob (several MiB), or None where there is none."""
-    try:
-        with open(f"{sysfs}/kernel/btf/vmlinux", "rb") as file:
-            return file.read()
-    except OSError:
-        return None
-
-
 def refine(features: Features, fs: Filesystem, context: str) -> Features:
     """`features` with the operation sets that a context directory of ours really lists."""
     text = read_text(fs, f"{context}/avail_operations")

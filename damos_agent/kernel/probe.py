@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import sys
 
+from damos_agent.host.btf import read_btf
 from damos_agent.host.filesystem import RealFilesystem
-from damos_agent.kernel.features import detect, read_btf
+from damos_agent.kernel.features import detect
 from damos_agent.model.codec import encode
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from damos_agent.host.btf import read_btf
 from damos_agent.host.filesystem import RealFilesystem
-from damos_agent.kernel.features import detect, parse_release, profile_of, read_btf
+from damos_agent.kernel.features import detect, parse_release, profile_of
 from damos_agent.kernel.fields import default_of, paths_by_feature
 from damos_agent.kernel.tree import render
 from damos_agent.model.damon import (
