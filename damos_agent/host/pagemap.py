@@ -1,0 +1,147 @@
+"""What is in memory of a process, page by page: /proc/PID/pagemap.
+
+Entries as in Documentation/admin-guide/mm/pagemap.rst. One read of 8 bytes takes 1-2 µs, a whole
+range 7 ms per GiB; `PAGEMAP_SCAN` (6.7) counts the same in 3 ms, or 0.05 ms with huge pages.
+"""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+
+from damos_agent.host.pagemap_scan import Scan, scan
+
+PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+ENTRY_BYTES: Final = 8
+_PRESENT: Final = 1 << 63
+_SWAPPED: Final = 1 << 62
+_PFN: Final = (1 << 55) - 1
+_CHUNK_PAGES: Final = 1 << 15
+"""Pages per read of a range: the mmap lock is given back between two of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Residency:
+    """Bytes of a range that are in memory, in swap, and (of those in memory) in huge pages.
+
+    `huge` is None where the kernel does not tell: before 6.7.
+    """
+
+    present: int
+    swapped: int
+    huge: int | None = None
+
+
+def is_present(entry: int) -> bool:
+    """Whether the page of this entry is in memory."""
+    return bool(entry & _PRESENT)
+
+
+def is_swapped(entry: int) -> bool:
+    """Whether it is in swap (or just being migrated)."""
+    return bool(entry & _SWAPPED) and not entry & _PRESENT
+
+
+def frame(entry: int) -> int | None:
+    """Its page frame number; None when it is not in memory, 0 without CAP_SYS_ADMIN."""
+    return entry & _PFN if entry & _PRESENT else None
+
+
+def count_entries(entries: Sequence[int], page_bytes: int = PAGE_BYTES) -> Residency:
+    """The sum of these entries."""
+    present = sum(1 for entry in entries if entry & _PRESENT)
+    swapped = sum(1 for entry in entries if is_swapped(entry))
+    return Residency(present * page_bytes, swapped * page_bytes)
+
+
+class Pagemap:
+    """The pagemap of one process, kept open. A context manager.
+
+    It stays with the memory that the process had when it was opened: after an exit or exec every
+    method raises `ProcessLookupError`. Opening raises that too, or `OSError` (EACCES, EPERM) when
+    the process may not be looked at (CAP_SYS_PTRACE). Addresses and sizes in bytes.
+    """
+
+    def __init__(self, pid: int, proc: str = "/proc", *, directory: int | None = None) -> None:
+        """`directory`: a descriptor of /proc/PID, which pins the process down, in place of both."""
+        flags = os.O_RDONLY | os.O_CLOEXEC
+        try:
+            if directory is None:
+                self._file = os.open(f"{proc}/{pid}/pagemap", flags)
+            else:
+                self._file = os.open("pagemap", flags, dir_fd=directory)
+        except FileNotFoundError as error:
+            raise ProcessLookupError(error.errno, "the process has gone") from error
+
+    def fileno(self) -> int:
+        """Its descriptor; -1 once closed."""
+        return self._file
+
+    def entries(self, addresses: Sequence[int]) -> list[int]:
+        """The entry of the page at each address; 0 where nothing can be mapped."""
+        read, file = os.pread, self._file
+        found = []
+        for address in addresses:
+            raw = read(file, ENTRY_BYTES, address // PAGE_BYTES * ENTRY_BYTES)
+            if len(raw) != ENTRY_BYTES:
+                self.check_alive()  # else: above what a process may map
+            found.append(int.from_bytes(raw, "little"))
+        return found
+
+    def entry(self, address: int) -> int:
+        """The entry of the page at `address`."""
+        return self.entries((address,))[0]
+
+    def range_entries(self, start: int, end: int) -> array[int]:
+        """Entries of the pages from `start` up to `end`, in order."""
+        found = array("Q")
+        place, last = start // PAGE_BYTES, -(-end // PAGE_BYTES)
+        while place < last:
+            wanted = min(last - place, _CHUNK_PAGES) * ENTRY_BYTES
+            raw = os.pread(self._file, wanted, place * ENTRY_BYTES)
+            if not raw:
+                self.check_alive()
+                break
+            found.frombytes(raw)
+            place += len(raw) // ENTRY_BYTES
+        return found
+
+    def present(self, addresses: Sequence[int]) -> list[bool]:
+        """Whether the page at each address is in memory."""
+        return [bool(entry & _PRESENT) for entry in self.entries(addresses)]
+
+    def count(self, start: int, end: int) -> Residency:
+        """What of the range is in memory and in swap; whole pages from `start` up to `end`."""
+        start -= start % PAGE_BYTES
+        end += -end % PAGE_BYTES
+        sums = scan(self._file, start, end) if start < end else Scan(0, 0, 0)
+        self.check_alive()
+        if sums is not None:
+            return Residency(sums.present, sums.swapped, sums.huge)
+        return count_entries(self.range_entries(start, end))
+
+    def check_alive(self) -> None:
+        """`ProcessLookupError` when this memory is no longer that of a process."""
+        if len(os.pread(self._file, ENTRY_BYTES, 0)) != ENTRY_BYTES:
+            raise ProcessLookupError("the process has gone, or runs another program")
+
+    def close(self) -> None:
+        """Give back the descriptor; may be called again."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
