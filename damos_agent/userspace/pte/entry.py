@@ -1,0 +1,60 @@
+"""Reading page table entries of x86-64 as the program tells them (arch/x86/include/asm/pgtable).
+
+An entry is *resident* when it maps memory, also without leave to access it (PROT_NONE, NUMA hints);
+entries of swapped out or migrating pages are not.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from damos_agent.userspace.pte.layout import FAULT, LEVEL_SHIFT
+
+PAGE_BYTES: Final = 4096
+HUGE_BYTES: Final = 2 << 20
+
+_PRESENT: Final = 1 << 0
+_ACCESSED: Final = 1 << 5
+_LEAF: Final = 1 << 7  # in PTEs this bit is about caching
+_PROT_NONE: Final = 1 << 8
+_ADDRESS: Final = 0x000F_FFFF_FFFF_F000
+_HUGE_ADDRESS: Final = _ADDRESS & -HUGE_BYTES
+_PTE, _PMD, _PUD = 1, 2, 3
+
+
+def level(entry: int) -> int:
+    """1 to 5, or `FAULT`."""
+    return entry >> LEVEL_SHIFT & 7
+
+
+def is_unknown(entry: int) -> bool:
+    """Whether nothing can be said: it could not be read, or is a leaf of 1 GiB."""
+    return level(entry) == FAULT or (level(entry) == _PUD and bool(entry & _LEAF))
+
+
+def is_huge(entry: int) -> bool:
+    """Whether it maps 2 MiB."""
+    return level(entry) == _PMD and bool(entry & _LEAF)
+
+
+def is_resident(entry: int) -> bool:
+    """Whether it maps memory, in 4 KiB or 2 MiB."""
+    if level(entry) == _PTE:
+        return bool(entry & (_PRESENT | _PROT_NONE))
+    return is_huge(entry)
+
+
+def is_young(entry: int) -> bool:
+    """Whether that memory was accessed since the bit was cleared."""
+    return bool(entry & _ACCESSED) and is_resident(entry)
+
+
+def frame(entry: int, address: int) -> int | None:
+    """The page frame number behind `address`; None when not resident."""
+    if not is_resident(entry):
+        return None
+    # Against L1TF the kernel inverts the address of pages that must not be accessed.
+    physical = entry if entry & _PRESENT else ~entry
+    if is_huge(entry):
+        return (physical & _HUGE_ADDRESS | address & (HUGE_BYTES - 1)) // PAGE_BYTES
+    return (physical & _ADDRESS) // PAGE_BYTES

@@ -1,0 +1,127 @@
+"""Watching pages of one process by their young bits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from damos_agent.host.folio import LRU, PageFlags
+from damos_agent.userspace.pte import cold, entry
+from damos_agent.userspace.pte.reader import Reader
+from damos_agent.userspace.subject import Subject
+
+_Range = tuple[int, int]
+
+
+class PteSampler:
+    """See `PageSampler`. Owns its subject; the reader and the flags belong to the probe."""
+
+    def __init__(self, subject: Subject, reader: Reader, flags: PageFlags) -> None:
+        self._subject = subject
+        self._reader = reader
+        self._flags = flags
+        self._addresses: tuple[int, ...] = ()
+        self._entries: list[int] = []
+        self._settled: dict[int, bool | None] = {}
+
+    def arm(self, addresses: Sequence[int]) -> None:
+        """See `PageSampler`. Only young pages are touched: the others need no clearing."""
+        self._addresses, self._entries, self._settled = (), [], {}
+        self._check_same_memory()
+        entries = self._read(addresses)
+        self._addresses, self._entries = tuple(addresses), entries
+        young = [index for index, item in enumerate(entries) if entry.is_young(item)]
+        if young:
+            self._clear(young)
+
+    def check(self) -> list[bool | None]:
+        """See `PageSampler`."""
+        found: list[bool | None] = []
+        before = self._entries
+        for index, now in enumerate(self._read(self._addresses)):
+            address = self._addresses[index]
+            if index in self._settled:
+                found.append(self._settled[index])
+            elif entry.is_unknown(now) or _has_moved(before[index], now, address):
+                found.append(None)
+            else:
+                found.append(entry.is_young(now))
+        return found
+
+    def close(self) -> None:
+        """See `PageSampler`."""
+        self._subject.close()
+
+    def _read(self, addresses: Sequence[int]) -> list[int]:
+        return self._reader.read(self._subject.pagemap.fileno(), addresses)
+
+    def _check_same_memory(self) -> None:
+        """The pagemap stays with the memory it was opened for, process_madvise goes by process.
+
+        What the process has now is the same only if both are one in the kernel: after an exec the
+        old memory may live on in a parent that called vfork.
+        """
+        with self._subject.open_pagemap() as now:
+            ours = self._reader.identity(self._subject.pagemap.fileno())
+            if not ours or ours != self._reader.identity(now.fileno()):
+                raise ProcessLookupError("the process has gone, or runs another program")
+
+    def _clear(self, young: list[int]) -> None:
+        """Clear the bits of these samples, and settle those of which that cannot be proved."""
+        by_range: dict[_Range, list[int]] = {}
+        for index in young:
+            area = self._whole_page(self._addresses[index], self._entries[index])
+            if area is None:
+                self._settled[index] = None
+            else:
+                by_range.setdefault(area, []).append(index)
+        ranges = sorted(by_range)
+        for place in cold.clear(self._subject.pidfd, ranges):
+            self._settled.update(dict.fromkeys(by_range[ranges[place]]))
+        self._confirm([index for index in young if index not in self._settled])
+
+    def _confirm(self, cleared: list[int]) -> None:
+        """A bit that is set again at once was not cleared, or the page is a very hot one."""
+        again = self._read([self._addresses[index] for index in cleared])
+        for index, now in zip(cleared, again, strict=True):
+            if _has_moved(self._entries[index], now, self._addresses[index]):
+                self._settled[index] = None
+            elif entry.is_young(now):
+                self._settled[index] = True if self._is_clearable(index) else None
+
+    def _is_clearable(self, index: int) -> bool:
+        """Whether the kernel clears the bit of this page: mapped once, and on an LRU list."""
+        pfn = entry.frame(self._entries[index], self._addresses[index])
+        if pfn is None:
+            return False
+        head = self._flags.head(pfn)
+        return bool(self._flags.flags(head) & LRU) and self._flags.mappings(pfn) == 1
+
+    def _whole_page(self, address: int, item: int) -> _Range | None:
+        """What to name so that the kernel splits nothing; None for what would be split."""
+        if entry.is_huge(item):
+            return address & -entry.HUGE_BYTES, entry.HUGE_BYTES
+        start = address & -entry.PAGE_BYTES
+        pfn = entry.frame(item, address)
+        if pfn is None:
+            return None
+        head = self._flags.head(pfn)
+        pages = self._flags.pages(head)
+        if pages == 1:
+            return start, entry.PAGE_BYTES
+        start -= (pfn - head) * entry.PAGE_BYTES
+        addresses = range(start, start + pages * entry.PAGE_BYTES, entry.PAGE_BYTES)
+        if start < 0 or not self._maps_all(addresses, head):
+            return None
+        return start, pages * entry.PAGE_BYTES
+
+    def _maps_all(self, addresses: range, head: int) -> bool:
+        """Whether the folio is mapped here in one piece."""
+        found = self._read(addresses)
+        frames = (entry.frame(item, at) for item, at in zip(found, addresses, strict=True))
+        return all(pfn == head + number for number, pfn in enumerate(frames))
+
+
+def _has_moved(before: int, now: int, address: int) -> bool:
+    """Whether another page has come to the address: its bit tells nothing of the old one."""
+    was, is_now = entry.frame(before, address), entry.frame(now, address)
+    return was is not None and is_now is not None and was != is_now
