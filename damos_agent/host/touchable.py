@@ -1,0 +1,82 @@
+"""Which of a process's mappings an action may touch at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from damos_agent.algo.ranges import union
+from damos_agent.host.filesystem import Filesystem, read_if_there
+from damos_agent.host.roots import Roots
+from damos_agent.model.errors import HostError
+from damos_agent.model.policy import AddressRange
+
+_KERNELS_OWN: Final = ("[vdso", "[vvar", "[vsyscall", "[uprobes")
+_FORBIDDEN_FLAGS: Final = frozenset({"lo", "ht", "pf", "io", "mm"})
+"""VmFlags: mlocked, hugetlb, page frames without struct page, device memory, both mixed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """A line of maps; `flags` as in VmFlags, where smaps was read."""
+
+    range: AddressRange
+    shared: bool
+    name: str
+    flags: frozenset[str] = frozenset()
+
+    @property
+    def touchable(self) -> bool:
+        """Private memory of this process that reclaim could take as well."""
+        own = self.name.startswith(_KERNELS_OWN)
+        return not (self.shared or own or self.flags & _FORBIDDEN_FLAGS)
+
+
+def parse_mappings(text: str) -> tuple[Mapping, ...]:
+    """Mappings of a maps or smaps file, ascending (proc_pid_maps(5), proc_pid_smaps(5))."""
+    found: list[Mapping] = []
+    for line in text.splitlines():
+        if line[:1].isupper():
+            if line.startswith("VmFlags:") and found:
+                last = found[-1]
+                flags = frozenset(line.split()[1:])
+                found[-1] = Mapping(last.range, last.shared, last.name, flags)
+            continue
+        words = line.split(maxsplit=5)
+        start, _, end = words[0].partition("-")
+        where = AddressRange(int(start, 16), int(end, 16))
+        found.append(Mapping(where, words[1][3] == "s", words[5] if len(words) > 5 else ""))
+    return tuple(found)
+
+
+def needs_flags(status: str) -> bool:
+    """Whether /proc/PID/status tells of locked or hugetlb memory, which only smaps can place."""
+    for line in status.splitlines():
+        if line.startswith(("VmLck:", "HugetlbPages:")) and line.split()[1] != "0":
+            return True
+    return False
+
+
+def read_touchable(fs: Filesystem, roots: Roots, pid: int) -> tuple[AddressRange, ...]:
+    """What may be touched of process `pid`, ascending, neighbours joined; empty once it has gone.
+
+    smaps walks all page tables, with the process's mmap lock held (12 ms per GiB), so that it is
+    read only when something is locked or hugetlb. Mappings of device memory are shared ones, save
+    for rare cases that the kernel itself refuses to touch.
+    """
+    status = _read(fs, roots, pid, "status")
+    text = _read(fs, roots, pid, "smaps" if needs_flags(status) else "maps")
+    return union(mapping.range for mapping in parse_mappings(text) if mapping.touchable)
+
+
+def _read(fs: Filesystem, roots: Roots, pid: int, name: str) -> str:
+    path = f"{roots.proc}/{pid}/{name}"
+    try:
+        return read_if_there(fs, path) or ""
+    except OSError as error:
+        raise HostError(
+            f"the mappings of process {pid} cannot be read",
+            path=path,
+            errno=error.errno,
+            hint="run as root, or with CAP_SYS_PTRACE",
+        ) from error
