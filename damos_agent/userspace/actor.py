@@ -1,0 +1,122 @@
+"""DAMOS actions from user space, on regions of other processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from damos_agent.algo.actor import Applied
+from damos_agent.algo.ranges import round_in
+from damos_agent.algo.region import Region
+from damos_agent.model.damon import Placement, SchemeSpec
+from damos_agent.model.policy import Action, AddressRange
+from damos_agent.userspace.actions import MIGRATIONS, WAYS, check_schemes
+from damos_agent.userspace.canary import CanaryGate, why_no_effect
+from damos_agent.userspace.handle import Effects, Handle, open_handle
+from damos_agent.userspace.migration import move
+from damos_agent.userspace.turn import FUTILE_PIECES, Turn, run
+
+_NOTHING = Applied(applied=0, took_ns=0, touched=False)
+
+
+class ProcessActor:
+    """Carries out the schemes of one policy.
+
+    A process is opened by `follow`, or at its first action, and never touched again after exit or
+    exec: its regions were of memory it no longer has. `follow` with `renewed` opens it anew.
+    Raises `UnsupportedError` at once for a scheme that user space cannot carry out. `update_us`:
+    how old known mappings may be.
+    """
+
+    def __init__(
+        self, schemes: Sequence[SchemeSpec], effects: Effects, gate: CanaryGate, update_us: int
+    ) -> None:
+        check_schemes(schemes)
+        self._schemes = tuple(schemes)
+        self._effects = effects
+        self._gate = gate
+        self._update_us = update_us
+        self._handles: dict[Placement, Handle] = {}
+        self._gone: set[Placement] = set()
+        self._deadline_ns = 0
+
+    def begin_round(self, round_budget_us: int) -> None:
+        """Actions until the next call end after that time, pauses included.
+
+        Without a budget nothing is done.
+        """
+        self._deadline_ns = self._effects.clock_ns() + round_budget_us * 1_000
+
+    def follow(self, processes: Iterable[Placement], renewed: Iterable[Placement] = ()) -> None:
+        """Act on no others than these from now on; the regions of those `renewed` are new too."""
+        wanted = frozenset(processes)
+        for process in ((set(self._handles) | self._gone) - wanted) | set(renewed):
+            self._release(process)
+            self._gone.discard(process)
+        for process in wanted - set(self._handles) - self._gone:
+            self._open(process)
+
+    def apply(self, scheme: int, process: Placement, region: Region) -> Applied:
+        """See `Actor`. Raises `HostError` when a privilege is missing."""
+        spec = self._schemes[scheme]
+        if spec.action == Action.STAT:
+            return _NOTHING
+        clock = self._effects.clock_ns
+        turn = Turn(self._effects, self._deadline_ns, clock())
+        handle = None if turn.over() else self._open(process)
+        if handle is None:
+            return _NOTHING
+        try:
+            handle.check()
+            touched = self._act(spec, handle, region, turn)
+        except ProcessLookupError:
+            self._release(process)
+            self._gone.add(process)
+            touched = False
+        return Applied(turn.applied, max(turn.took_ns, 0), touched=touched)
+
+    def close(self) -> None:
+        """Give back all descriptors; may be called again."""
+        for process in tuple(self._handles):
+            self._release(process)
+
+    def _act(self, spec: SchemeSpec, handle: Handle, region: Region, turn: Turn) -> bool:
+        """Whether the evidence about the region is void now."""
+        where = AddressRange(region.start, region.end)
+        ranges = handle.clip(where, self._update_us)
+        if spec.action == Action.PAGEOUT:
+            return self._page_out(handle, ranges, turn)
+        if spec.action in MIGRATIONS:
+            move(turn, handle, spec, ranges)
+        else:
+            way = WAYS[Action(spec.action)]
+            run(turn, handle, way, round_in(ranges, way.unit))
+        return not turn.unfinished
+
+    def _page_out(self, handle: Handle, ranges: Sequence[AddressRange], turn: Turn) -> bool:
+        admission = self._gate.admit(handle, ranges, turn)
+        if admission.cancelled:
+            return True
+        run(turn, handle, WAYS[Action.PAGEOUT], admission.cleared)
+        book, now_us = self._gate.book, self._effects.clock_ns() // 1_000
+        book.done(handle.process, turn.finished)
+        if turn.futile >= FUTILE_PIECES:
+            book.no_effect(handle.process, admission.cleared, why_no_effect(turn), now_us)
+        # While anything is still to come, the region's age has to last until then.
+        return not (admission.waiting or turn.unfinished)
+
+    def _open(self, process: Placement) -> Handle | None:
+        if process in self._gone:
+            return None
+        handle = self._handles.get(process)
+        if handle is None:
+            try:
+                handle = self._handles[process] = open_handle(process, self._effects)
+            except ProcessLookupError:
+                self._gone.add(process)
+        return handle
+
+    def _release(self, process: Placement) -> None:
+        handle = self._handles.pop(process, None)
+        if handle is not None:
+            handle.close()
+        self._gate.book.forget(process)

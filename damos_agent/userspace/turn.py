@@ -1,0 +1,102 @@
+"""One action on one region, in pieces: the pauses between them, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from damos_agent.host.madvise import Advice, plan_calls
+from damos_agent.model.policy import AddressRange
+from damos_agent.userspace.actions import Way
+from damos_agent.userspace.effect import Residency
+from damos_agent.userspace.handle import Effects, Handle
+
+FUTILE_PIECES: Final = 4
+"""So many pieces in a row without any effect end the turn: swap space has run out."""
+
+
+@dataclass(slots=True)
+class Turn:
+    """The time until `deadline_ns`, and bytes `applied` so far. `slept_ns` is no work.
+
+    `unfinished`: the deadline came first; `futile`: pieces that changed nothing, in a row.
+    """
+
+    effects: Effects
+    deadline_ns: int
+    began_ns: int
+    applied: int = 0
+    slept_ns: int = 0
+    unfinished: bool = False
+    futile: int = 0
+    finished: list[AddressRange] = field(default_factory=list)
+
+    @property
+    def took_ns(self) -> int:
+        """Time since the turn began, without pauses."""
+        return self.effects.clock_ns() - self.began_ns - self.slept_ns
+
+    def over(self) -> bool:
+        """Whether the deadline has passed."""
+        return self.effects.clock_ns() >= self.deadline_ns
+
+    def pause(self, worked_ns: int) -> None:
+        """Let the process have its mmap lock for as long as we had it."""
+        begin = self.effects.clock_ns()
+        if worked_ns > 0 and begin < self.deadline_ns:
+            self.effects.sleep(worked_ns / 1e9)
+            self.slept_ns += self.effects.clock_ns() - begin
+
+
+def run(turn: Turn, handle: Handle, way: Way, ranges: Sequence[AddressRange]) -> None:
+    """Advise the ranges piece by piece, until done, futile or over."""
+    for piece in plan_calls(ranges, way.call_bytes):
+        if turn.over():
+            turn.unfinished = True
+            return
+        if turn.futile >= FUTILE_PIECES:
+            return
+        _do_piece(turn, handle, way.advice, piece)
+        turn.finished.extend(piece)
+
+
+def _do_piece(turn: Turn, handle: Handle, advice: Advice, piece: Sequence[AddressRange]) -> None:
+    begin = turn.effects.clock_ns()
+    # Also the proof that the process still has the memory that was monitored.
+    before = measure(handle, piece)
+    if not _worth(advice, before):
+        return
+    advised = turn.effects.advise(handle.pidfd, advice, piece)
+    if advised.refused:
+        handle.drop_mappings()
+    gained = _gained(advice, before, measure(handle, piece), advised.taken)
+    turn.applied += gained
+    turn.futile = 0 if gained else turn.futile + 1
+    turn.pause(turn.effects.clock_ns() - begin)
+
+
+def measure(handle: Handle, ranges: Sequence[AddressRange]) -> Residency:
+    """Where the memory of these ranges is now."""
+    total = Residency()
+    for item in ranges:
+        total += handle.reader.count(item.start, item.end)
+    return total
+
+
+def _worth(advice: Advice, before: Residency) -> bool:
+    """Whether there is anything to do; file pages not mapped yet can be brought in, so may be."""
+    return advice is Advice.WILLNEED or before.present > 0
+
+
+def _gained(advice: Advice, before: Residency, after: Residency, taken: int) -> int:
+    """Bytes whose state changed. Pages sorted or read ahead leave no trace: what was advised."""
+    match advice:
+        case Advice.PAGEOUT:
+            return max(before.present - after.present, 0)
+        case Advice.COLLAPSE:
+            return max(after.huge - before.huge, 0)
+        case Advice.COLD:
+            return min(before.present, taken)
+        case Advice.WILLNEED:
+            return min(before.swapped, taken)
