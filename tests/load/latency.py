@@ -7,22 +7,33 @@ time. So touching stands still as long as a slow call takes; take slow-downs fro
 
 from __future__ import annotations
 
+import operator
 import threading
 import time
-from functools import partial
-from operator import call
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from tests.load import libc
 
 _BYTES = 64 << 10
 _CLOCK = time.perf_counter_ns
+_call: Callable[[Callable[[], Any]], Any] = operator.call
+_MAP = libc.mapper(_BYTES)
 
 
 def once_us() -> float:
     """One mmap of 16 pages, all touched, and its munmap."""
-    began, address, mapped = map(call, (_CLOCK, partial(libc.map_resident, _BYTES), _CLOCK))
-    start, _, end = map(call, (_CLOCK, partial(libc.unmap, address, _BYTES), _CLOCK))
-    return (mapped - began + end - start) / 1000  # type: ignore[operator]
+    address, mapping_ns = _timed(_MAP)
+    failed, unmapping_ns = _timed(libc.unmapper(address, _BYTES))
+    if failed:
+        raise MemoryError(f"no {_BYTES} bytes to be had")
+    return (mapping_ns + unmapping_ns) / 1000
+
+
+def _timed(action: Callable[[], Any]) -> tuple[Any, int]:
+    chain: Iterator[Any] = map(_call, (_CLOCK, action, _CLOCK))
+    began, found, ended = chain
+    return found, ended - began
 
 
 class LatencyProbe:

@@ -7,6 +7,9 @@ import ctypes
 import mmap
 import os
 import signal
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 PROT_NONE = 0
 _PR_SET_PDEATHSIG = 1
@@ -37,17 +40,21 @@ def lock(address: int, size: int) -> None:
     _call("mlock", address, size)
 
 
-def map_resident(size: int) -> int:
-    """The address of `size` fresh bytes of anonymous memory, present already."""
+def mapper(size: int) -> Callable[[], Any]:
+    """Calls C only: the address of `size` fresh bytes of anonymous memory, present already."""
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
     protection = mmap.PROT_READ | mmap.PROT_WRITE
     length, offset = ctypes.c_size_t(size), ctypes.c_long(0)
-    return int(_LIBC.mmap(None, length, protection, flags, -1, offset))
+    return partial(_LIBC.mmap, None, length, protection, flags, -1, offset)
 
 
-def die_with_parent() -> None:
-    """Be killed as soon as the thread that started us ends."""
-    parent = os.getppid()
+def unmapper(address: int, size: int) -> Callable[[], Any]:
+    """Calls C only: munmap(2), 0 if that went well."""
+    return partial(_LIBC.munmap, ctypes.c_void_p(address), ctypes.c_size_t(size))
+
+
+def die_with(parent: int) -> None:
+    """Be killed as soon as the thread of that process which started us ends, if it has not yet."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)

@@ -6,14 +6,16 @@ A load ends with the thread that started it, at the latest.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
-from tests.load.libc import fix_addresses
+from tests.load.libc import die_with, fix_addresses
 from tests.load.load import Load, read_line
 from tests.load.spelling import spell
 from tests.load.truth import Layout
@@ -46,6 +48,11 @@ def start_many(
         yield [stack.enter_context(start(layout, kind, *options)) for _ in range(count)]
 
 
+def _prepare(parent: int) -> None:
+    die_with(parent)
+    fix_addresses()
+
+
 def _started(words: list[str]) -> subprocess.Popen[str]:
     # Without site (-S) it starts faster, which counts in emulated guests.
     return subprocess.Popen(
@@ -54,5 +61,5 @@ def _started(words: list[str]) -> subprocess.Popen[str]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=fix_addresses,
+        preexec_fn=partial(_prepare, os.getpid()),
     )

@@ -52,13 +52,13 @@ class ForkStorm:
 
 def share(count: int) -> list[int]:
     """The pids of that many children that map all of our memory and never touch it."""
-    return [_sharer() for _ in range(count)]
+    return [_sharer(os.getpid()) for _ in range(count)]
 
 
-def _sharer() -> int:
+def _sharer(parent: int) -> int:
     pid = os.fork()
     if pid:
         return pid
-    libc.die_with_parent()
+    libc.die_with(parent)
     while True:
         signal.pause()

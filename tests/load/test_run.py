@@ -125,7 +125,7 @@ def test_many_mappings_and_locked_memory() -> None:
         usual = len(smaps.read(plain.pid))
     with start(LAYOUT, "anon", "--stepped", "--mappings", "500", "--mlock") as load:
         mappings = smaps.read(load.pid)
-        assert 500 <= len(mappings) - usual <= 502
+        assert 500 <= len(mappings) - usual <= 510
         assert smaps.sums(mappings, load.parts(), "Locked") == LAYOUT.total
 
 
@@ -153,8 +153,9 @@ LINES = [Progress(10.0, 0, 0, 1.0), Progress(11.0, 4, 400, 1.5, 3, 9.0), Progres
 def test_speed_is_by_the_wall_and_by_the_cpu() -> None:
     """From the first to the last line."""
     found = speed(LINES)
-    assert (found.accesses_per_s, found.accesses_per_cpu_s) == (pytest.approx(800 / 3), 800)
-    assert (found.rounds_per_s, found.mmap_worst_us) == (pytest.approx(8 / 3), 9.0)
+    assert found.accesses_per_s == pytest.approx(800 / 3)
+    assert found.rounds_per_s == pytest.approx(8 / 3)
+    assert (found.accesses_per_cpu_s, found.mmap_worst_us) == (800, 9.0)
 
 
 @pytest.mark.parametrize(("at_s", "rounds"), [(9, 0), (10.5, 2), (11, 4), (12, 6), (99, 8)])
