@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.load.layout import PAGE, HotCold, MovingWindow, Range, Stairs, Stripes, Zigzag, joined
 from tests.load.skewed import Skewed
-from tests.load.spelling import number, parse, spell
+from tests.load.spelling import parse, spell
 from tests.load.truth import Layout, ages, check, parts, period, pieces, touched, truth
 
 TOTAL = 64 * PAGE
@@ -137,24 +137,3 @@ def test_most_draws_hit_a_fifth_of_the_pages() -> None:
     layout = Skewed(1000 * PAGE, 50, cycle=400)
     rates = sorted((rate for a, b, rate in truth(layout, range(400)) for _ in range(a, b, PAGE)))
     assert sum(rates[-200:]) / sum(rates) == pytest.approx(0.8, abs=0.02)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "Nothing:total=1M",
-        "HotCold:total=1M",
-        "HotCold:total=1M,hot_start=1M,hot_bytes=4K",
-        "HotCold:total=1M,hot_start=100,hot_bytes=4K",
-        "HotCold:total=ten",
-    ],
-)
-def test_nonsense_is_refused(text: str) -> None:
-    """With a ValueError, which argparse shows."""
-    with pytest.raises(ValueError, match=r"."):
-        parse(text)
-
-
-def test_numbers_have_units() -> None:
-    """Binary ones."""
-    assert [number(text) for text in ("3", "64K", "2m", "1G")] == [3, 65536, 2 << 20, 1 << 30]
