@@ -30,6 +30,8 @@ def half(size: int, huge: bool) -> tuple[mmap.mmap, int, int]:
     memory.madvise(mmap.MADV_HUGEPAGE if huge else mmap.MADV_NOHUGEPAGE)
     address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
     start = -address % ALIGN
+    # A tail of another kind, or the kernel joins the halves, which it likes to align, to one.
+    memory.madvise(mmap.MADV_DONTFORK, start + size, ALIGN - start)
     for place in range(start, start + size, PAGE):
         memory[place] = 1
     return memory, start, address + start
@@ -43,8 +45,6 @@ def main() -> None:
         return
     size, huge = int(sys.argv[1]), sys.argv[2] == "1"
     memory, start, hot = half(size, huge)
-    # Without something else between them the halves could become one mapping.
-    gap = mmap.mmap(-1, PAGE, flags=PRIVATE, prot=mmap.PROT_READ)
     kept, _, cold = half(size, huge)
     pad = mmap.mmap(-1, PAD, flags=PRIVATE)
     sys.stdout.write(f"{hot:x} {cold:x}\n")
@@ -55,7 +55,7 @@ def main() -> None:
         pad[::PAGE] = b"\1" * (PAD // PAGE)
         pad.madvise(mmap.MADV_DONTNEED)
         time.sleep(SWEEP_S)
-    del gap, kept
+    del kept
 
 
 if __name__ == "__main__":

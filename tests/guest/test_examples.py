@@ -292,7 +292,7 @@ def test_before_node_goals_tiering_says_so_and_migrates_without_them(rig: Rig) -
 def _tiers(rig: Rig) -> tuple[Workload, Workload]:
     """One workload all on the slow node, one all on the fast node."""
     slow = rig.workload(8, 24, "--nodes", "1")
-    fast = rig.workload(4, 24, "--nodes", "0")
+    fast = rig.workload(16, 24, "--nodes", "0")
     assert range_nodes(slow.pid, slow.hot) == {1: 8}
     assert range_nodes(fast.pid, fast.cold) == {0: 24}
     return slow, fast
@@ -302,7 +302,9 @@ def _check_tiers(slow: Workload, fast: Workload) -> None:
     wait_for("promotion", lambda: range_nodes(slow.pid, slow.hot).get(0, 0) > 7)
     _wait_low("demotion", lambda: range_nodes(fast.pid, fast.cold).get(0, 0), 8)
     assert range_nodes(slow.pid, slow.cold).get(1, 0) >= 16
-    assert range_nodes(fast.pid, fast.hot).get(0, 0) > 3
+    # Regions are coarse on so small a machine: what goes with its neighbours though it is hot is
+    # promoted again.
+    wait_for("hot memory on the fast node", lambda: range_nodes(fast.pid, fast.hot).get(0, 0) > 8)
 
 
 @everywhere
