@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from damos_agent.algo.merge import rejoin
 from damos_agent.algo.quota import Resume, adjust, charge, is_full
 from damos_agent.algo.region import Region
 from damos_agent.algo.scheme import SchemeState
@@ -74,7 +75,7 @@ class _Walk:
             region = self._pending.pop()
             for turn in turns:
                 self._visit(turn, region)
-            if not (walked and _rejoin(walked[-1], region, self._round.size_limit)):
+            if not (walked and rejoin(walked[-1], region, self._round.size_limit)):
                 walked.append(region)
         return walked
 
@@ -82,11 +83,7 @@ class _Walk:
         state = turn.state
         if region.start < turn.seen:  # a later scheme split what this one has been asked about
             return
-        if turn.limited and is_full(state.quota, self._round.unit):
-            return
-        if state.quota.resume and self._was_charged(state, state.quota.resume, region):
-            return
-        if state.exhausted:
+        if (turn.limited and self._must_wait(state, region)) or state.exhausted:
             return
         if turn.matches(region) and self._is_urgent(turn, region):
             self._try(turn, region)
@@ -95,6 +92,12 @@ class _Walk:
 
     def _is_urgent(self, turn: Turn, region: Region) -> bool:
         return not turn.limited or turn.score(region) >= turn.state.quota.min_score
+
+    def _must_wait(self, state: SchemeState, region: Region) -> bool:
+        if is_full(state.quota, self._round.unit):
+            return True
+        resume = state.quota.resume
+        return resume is not None and self._was_charged(state, resume, region)
 
     def _was_charged(self, state: SchemeState, resume: Resume, region: Region) -> bool:
         """Whether it lies before the resume point, up to which it is split.
@@ -138,19 +141,3 @@ class _Walk:
     def _split(self, region: Region, address: int) -> None:
         if address < region.end:
             self._pending.append(split_at(region, address)[1])
-
-
-def _rejoin(left: Region, right: Region, size_limit: int) -> bool:
-    """Undo a split whose parts still know the same."""
-    same = (
-        left.end == right.start
-        and left.age == right.age
-        and left.nr_accesses == right.nr_accesses
-        and left.last_nr_accesses == right.last_nr_accesses
-        and left.unknown == right.unknown
-        and left.last_unknown == right.last_unknown
-        and right.end - left.start <= size_limit
-    )
-    if same:
-        left.end = right.end
-    return same

@@ -46,6 +46,22 @@ def merge_to_limit(
     return merged
 
 
+def rejoin(left: Region, right: Region, size_limit: int) -> bool:
+    """Undo a split whose parts still know the same: whether `left` now is both."""
+    same = (
+        left.end == right.start
+        and left.age == right.age
+        and left.nr_accesses == right.nr_accesses
+        and left.last_nr_accesses == right.last_nr_accesses
+        and left.unknown == right.unknown
+        and left.last_unknown == right.last_unknown
+        and right.end - left.start <= size_limit
+    )
+    if same:
+        left.end = right.end
+    return same
+
+
 def _merge(regions: Iterable[Region], threshold: int, size_limit: int) -> list[Region]:
     kept: list[Region] = []
     left = Region(-1, -1)

@@ -12,11 +12,11 @@ from damos_agent.model.damon import SchemeSpec, SchemeStats
 
 @dataclass(slots=True)
 class SchemeState:
-    """Counters in bytes since the scheme was created, but of the latest round only:
+    """Counts since the scheme was created, sizes in bytes.
 
-    `tried_bytes`, what matched; `unknown_bytes`, how much of it may not be idle, since checks
-    told nothing and none found an access. `next_tick` counts sampling intervals since the start;
-    `active` is the verdict of the watermarks.
+    Two are of its latest round only: `tried_bytes` matched; of them `unknown_bytes` may not be
+    idle, since checks told nothing and none found an access. `next_tick` is in sampling intervals
+    since the start; `active` is the verdict of the watermarks.
     """
 
     spec: SchemeSpec

@@ -89,7 +89,7 @@ def _is_core_type(
     low, high = _whole_units(item, unit)
     if low <= start < high:
         return True, min(end, high)
-    return False, min(end, low) if start < low < high else end
+    return False, min(end, low) if start < low else end
 
 
 def _whole_units(item: FilterSpec, unit: int) -> tuple[int, int]:

@@ -82,9 +82,14 @@ def test_intervals_of_zero_change_nothing() -> None:
     assert region == Region(0, 1, nr_accesses=5, age=3)
 
 
-@given(chains, st.integers(20, 50), st.integers(1, 50))
-def test_the_unknown_stays_unknown(regions: list[Region], old: int, new: int) -> None:
+@given(chains, st.integers(20, 50), st.integers(1, 50), st.booleans())
+def test_the_unknown_stays_unknown(
+    regions: list[Region], old: int, new: int, boundary: bool
+) -> None:
+    for region in regions:
+        region.last_unknown = region.unknown
     known = [not r.unknown for r in regions]
-    rescale(regions, intervals(old), intervals(new), at_boundary=True)
-    assert [not r.unknown for r in regions] == known
-    assert all(r.unknown <= new and r.nr_accesses <= new for r in regions)
+    rescale(regions, intervals(old), intervals(new), at_boundary=boundary)
+    assert [not r.last_unknown for r in regions] == known
+    assert not boundary or [not r.unknown for r in regions] == known
+    assert all(max(r.last_unknown, r.unknown, r.nr_accesses) <= new for r in regions)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from damos_agent.algo.actor import Applied
 from damos_agent.algo.damos import SchemeState
+from damos_agent.algo.quota import QuotaState, Resume
 from damos_agent.algo.region import Region
-from damos_agent.model.damon import FilterSpec, GoalSpec
+from damos_agent.model.damon import FilterSpec, GoalSpec, Placement
 from tests.algo.regions import UNIT, bounds, chains
 from tests.algo.rounds import ANY, IDLE, Desk, desk
 
@@ -80,6 +81,20 @@ def test_a_region_that_straddles_the_resume_point_is_split_there() -> None:
     there.actor.calls.clear()
     there.round()
     assert there.actor.pieces() == [(10, 20)]
+
+
+def test_a_unit_that_straddles_the_resume_point_is_skipped() -> None:
+    there = desk(replace(ANY, quota_bytes=4), regions=[Region(0, 40)], unit=4)
+    there.states[0].quota = QuotaState(resume=Resume(Placement(100, 1), 10))
+    there.round()
+    assert there.actor.pieces() == [(12, 16)]
+
+
+def test_without_a_quota_a_resume_point_of_before_means_nothing() -> None:
+    there = desk(ANY, regions=[Region(0, 40)])
+    there.states[0].quota = QuotaState(resume=Resume(Placement(7, 1), 10))
+    there.round()
+    assert there.actor.pieces() == [(0, 40)]
 
 
 def test_skipping_to_the_resume_point_is_no_snapshot() -> None:
