@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 _BP: Final = 10_000
-_ALPHA: Final = 0.05  # of the moving average: 20 ticks, one usual aggregation
-_DEADBAND: Final = 0.05
+_AVERAGED_TICKS: Final = 50  # more than an aggregation, which makes one tick of many dearer
+_SHIFT_TICKS: Final = 4  # so many ticks in a row far above the average are no accident
+_SHIFT: Final = 1.5
+_DEADBAND: Final = 0.02
 _RELAX: Final = 0.97  # a tick; going up is immediate
 _SETTLE_TICKS: Final = 60
 _GROW_BELOW: Final = 0.35  # of what would halve the regions again
@@ -65,7 +67,9 @@ class Governor:
         self._budget_bp = budget_bp
         self._stall_us = stall_us
         self._action_bp = action_bp
-        self._cost_us: float | None = None
+        self._cost_us = 0.0
+        self._averaged = 0
+        self._dear_ticks = 0
         self._settled_ticks = 0
         self._credit_us = 0.0
         self.effective = Effective(wanted.sample_us, wanted.aggr_us, wanted.max_regions)
@@ -73,9 +77,7 @@ class Governor:
     def tick(self, cpu_ns: int, wall_ns: int, predicted_stall_us: int = 0) -> Effective:
         """One tick took `cpu_ns` of our CPU; `wall_ns` have passed since the tick before."""
         self._earn(wall_ns)
-        cost_us = cpu_ns / 1_000
-        before = cost_us if self._cost_us is None else self._cost_us
-        self._cost_us = before + _ALPHA * (cost_us - before)
+        self._average(cpu_ns / 1_000)
         needed_us = max(self._affordable_us(), self._bearable_us(predicted_stall_us))
         self._settled_ticks += 1
         regions = self._regions(needed_us)
@@ -116,8 +118,16 @@ class Governor:
         earned = self._credit_us + wall_ns / 1_000 * share
         self._credit_us = min(earned, _BURST_US * share)
 
+    def _average(self, cost_us: float) -> None:
+        """A plain mean at first and after a shift, then a moving one."""
+        self._dear_ticks = self._dear_ticks + 1 if cost_us > _SHIFT * self._cost_us else 0
+        if self._dear_ticks >= _SHIFT_TICKS:
+            self._averaged = 0
+        self._averaged = min(self._averaged + 1, _AVERAGED_TICKS)
+        self._cost_us += (cost_us - self._cost_us) / self._averaged
+
     def _affordable_us(self) -> float:
-        return (self._cost_us or 0.0) * _BP / self._budget_bp
+        return self._cost_us * _BP / self._budget_bp
 
     def _bearable_us(self, stall_us: int) -> float:
         if stall_us <= self._stall_us:
@@ -130,19 +140,21 @@ class Governor:
         limit_us = self._wanted.aggr_us / _SAMPLES_MIN
         if self._settled_ticks < _SETTLE_TICKS:
             return now
-        if needed_us > limit_us and now > self._wanted.min_regions:
-            self._settled_ticks = 0
-            return max(now // 2, self._wanted.min_regions)
-        if needed_us < limit_us * _GROW_BELOW and now < self._wanted.max_regions:
-            self._settled_ticks = 0
-            return min(now + max(now // 4, 1), self._wanted.max_regions)
-        return now
+        if needed_us > limit_us:
+            wanted = max(now // 2, self._wanted.min_regions)
+        elif needed_us < limit_us * _GROW_BELOW:
+            wanted = min(now + max(now // 4, 1), self._wanted.max_regions)
+        else:
+            return now
+        if wanted != now:
+            self._settled_ticks = self._averaged = 0
+        return wanted
 
     def _sample_us(self, needed_us: float) -> int:
         now = self.effective.sample_us
         if needed_us > now * (1 + _DEADBAND):
             return int(needed_us)
-        if needed_us < now * (1 - _DEADBAND):
+        if needed_us < now * (1 - _DEADBAND) or needed_us <= self._wanted.sample_us:
             return int(max(needed_us, now * _RELAX))
         return now
 
@@ -160,7 +172,7 @@ class Governor:
 
     def _reason(self, found: Effective) -> str:
         text = (
-            f"a tick takes {(self._cost_us or 0) / 1000:.1f} ms of CPU, the budget is "
+            f"a tick takes {self._cost_us / 1000:.1f} ms of CPU, the budget is "
             f"{self._share()}: sampling every {found.sample_us / 1000:.0f} ms"
         )
         if found.max_regions < self._wanted.max_regions:
