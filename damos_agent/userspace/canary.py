@@ -11,7 +11,8 @@ from damos_agent.algo.ranges import total_bytes
 from damos_agent.host.madvise import Advice
 from damos_agent.host.memory import read_meminfo
 from damos_agent.model.policy import AddressRange
-from damos_agent.userspace.canary_book import CanaryBook, State, Trial
+from damos_agent.userspace.canary_book import CanaryBook
+from damos_agent.userspace.canary_state import State, Trial
 from damos_agent.userspace.effect import HUGE_BYTES, PAGE_BYTES
 from damos_agent.userspace.handle import Handle
 from damos_agent.userspace.turn import Turn

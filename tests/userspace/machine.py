@@ -23,7 +23,8 @@ from damos_agent.model.damon import Placement, SchemeSpec
 from damos_agent.model.policy import AddressRange
 from damos_agent.userspace.actor import ProcessActor
 from damos_agent.userspace.canary import CanaryGate
-from damos_agent.userspace.canary_book import CanaryBook, CanaryLimits
+from damos_agent.userspace.canary_book import CanaryBook
+from damos_agent.userspace.canary_state import CanaryLimits
 from damos_agent.userspace.effect import PagemapReader, Residency
 from damos_agent.userspace.handle import Effects
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from damos_agent.algo.ranges import intersect, subtract, total_bytes, union
 from damos_agent.model.policy import AddressRange
-from damos_agent.userspace.canary_book import CanaryBook, CanaryLimits, State
+from damos_agent.userspace.canary_book import CanaryBook
+from damos_agent.userspace.canary_state import CanaryLimits, State
 from damos_agent.userspace.intervals import IntervalMap
 from tests.userspace.acting import LIMITS, PROCESS
 
