@@ -16,12 +16,15 @@ class Applied:
     `applied`: bytes whose state did change; `passed`: bytes that passed the page filters, None
     where none were asked; `touched`: whether the evidence about the region is void now, so that
     its age starts over (kernel: always, unless the action is stat). A canary leaves it False.
+    `tried`: bytes that were dealt with, if that is not the whole region: so many count as tried
+    and are charged to the quota, and the rest is as if its turn had not come.
     """
 
     applied: int
     took_ns: int
     passed: int | None = None
     touched: bool = True
+    tried: int | None = None
 
 
 class Actor(Protocol):

@@ -129,9 +129,10 @@ class _Walk:
         if turn.is_blind(region):
             state.unknown_bytes += size
         applied = self._round.actor.apply(turn.number, self._process, region)
-        state.count(size, applied)
+        tried = size if applied.tried is None else applied.tried
+        state.count(size, tried, applied)
         if turn.limited:
-            quota = charge(turn.spec, state.quota, size, applied.applied, applied.took_ns)
+            quota = charge(turn.spec, state.quota, tried, applied.applied, applied.took_ns)
             if is_full(quota, self._round.unit):
                 quota = replace(quota, resume=Resume(self._process, region.end))
             state.quota = quota

@@ -20,6 +20,8 @@ def size_limit(total_bytes: int, min_nr: int, unit: int) -> int:
 def age_and_merge(regions: list[Region], threshold: int, size_limit: int) -> list[Region]:
     """Age all regions of a target, then merge them. Changes them.
 
+    A window in which nothing was seen, and some checks could not tell, adds no age.
+
     `threshold` is the difference of nr_accesses up to which two counts are alike; of `unknown`
     too, or what nobody can see would drown in a large idle neighbour.
     """
@@ -27,7 +29,7 @@ def age_and_merge(regions: list[Region], threshold: int, size_limit: int) -> lis
         nr, last = region.nr_accesses, region.last_nr_accesses
         if abs(nr - last) > threshold or (nr == 0) != (last == 0):
             region.age = 0
-        else:
+        elif nr or not region.unknown:
             region.age += 1
     return _merge(regions, threshold, size_limit)
 

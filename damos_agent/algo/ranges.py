@@ -98,3 +98,18 @@ def three_regions(
         (high.end, mappings[-1].end),
     )
     return tuple(AddressRange(-(-a // unit) * unit, -(-b // unit) * unit) for a, b in bounds)
+
+
+def around_gaps(ranges: Sequence[AddressRange], most: int) -> tuple[AddressRange, ...]:
+    """At most `most` ranges that cover all of `ranges` (ascending, disjoint), with the largest
+    gaps left out.
+    """
+    if len(ranges) <= most:
+        return tuple(ranges)
+    by_gap = sorted(range(1, len(ranges)), key=lambda i: ranges[i - 1].end - ranges[i].start)
+    starts = [0, *sorted(by_gap[: most - 1])]
+    ends = [*(index - 1 for index in starts[1:]), len(ranges) - 1]
+    return tuple(
+        AddressRange(ranges[first].start, ranges[last].end)
+        for first, last in zip(starts, ends, strict=True)
+    )

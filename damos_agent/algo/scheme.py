@@ -51,10 +51,10 @@ class SchemeState:
             interval_us = self.spec.apply_interval_us or intervals.aggr_us
             self.next_tick = tick + interval_us // max(intervals.sample_us, 1)
 
-    def count(self, size: int, applied: Applied) -> None:
-        """One region of `size` bytes was tried."""
-        self.nr_tried += 1
-        self.sz_tried += size
+    def count(self, size: int, tried: int, applied: Applied) -> None:
+        """A region of `size` bytes matched, `tried` of them were dealt with."""
+        self.nr_tried += tried > 0
+        self.sz_tried += tried
         self.tried_bytes += size
         self.nr_applied += applied.applied > 0
         self.sz_applied += applied.applied

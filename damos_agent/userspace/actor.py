@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from damos_agent.algo.actor import Applied
-from damos_agent.algo.ranges import round_in
+from damos_agent.algo.ranges import round_in, total_bytes
 from damos_agent.algo.region import Region
 from damos_agent.model.damon import Placement, SchemeSpec
 from damos_agent.model.policy import Action, AddressRange
@@ -16,6 +16,7 @@ from damos_agent.userspace.migration import move
 from damos_agent.userspace.turn import FUTILE_PIECES, Turn, run
 
 _NOTHING = Applied(applied=0, took_ns=0, touched=False)
+_NOT_NOW = Applied(applied=0, took_ns=0, touched=False, tried=0)
 
 
 class ProcessActor:
@@ -64,15 +65,16 @@ class ProcessActor:
         turn = Turn(self._effects, self._deadline_ns, clock())
         handle = None if turn.over() else self._open(process)
         if handle is None:
-            return _NOTHING
+            return _NOT_NOW
         try:
             handle.check()
-            touched = self._act(spec, handle, region, turn)
+            complete = self._act(spec, handle, region, turn)
         except ProcessLookupError:
             self._release(process)
             self._gone.add(process)
-            touched = False
-        return Applied(turn.applied, max(turn.took_ns, 0), touched=touched)
+            complete = False
+        tried = None if complete else max(total_bytes(turn.finished), turn.applied)
+        return Applied(turn.applied, max(turn.took_ns, 0), touched=complete, tried=tried)
 
     def close(self) -> None:
         """Give back all descriptors; may be called again."""
@@ -80,7 +82,7 @@ class ProcessActor:
             self._release(process)
 
     def _act(self, spec: SchemeSpec, handle: Handle, region: Region, turn: Turn) -> bool:
-        """Whether the evidence about the region is void now."""
+        """Whether nothing is left to do, so that the evidence about the region is void now."""
         where = AddressRange(region.start, region.end)
         ranges = handle.clip(where, self._update_us)
         if spec.action == Action.PAGEOUT:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from damos_agent.algo.ranges import (
+    around_gaps,
     intersect,
     round_in,
     subtract,
@@ -100,3 +103,20 @@ def test_rounding_in_drops_what_is_no_whole_unit() -> None:
     assert round_in(ranges((0x1000, 0x9FC00), (0xA0001, 0xA0FFF)), 4096) == ranges(
         (0x1000, 0x9F000)
     )
+
+
+@given(
+    ranges=st.lists(st.integers(0, 1000), min_size=2, max_size=60, unique=True),
+    most=st.integers(1, 12),
+)
+def test_around_gaps_covers_everything_and_leaves_the_largest_gaps_out(
+    ranges: list[int], most: int
+) -> None:
+    edges = sorted(ranges)[: len(ranges) // 2 * 2]
+    inside = [AddressRange(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+    found = around_gaps(inside, most)
+    assert len(found) == min(most, len(inside))
+    assert subtract(inside, found) == ()
+    kept = sorted(b.start - a.end for a, b in pairwise(found))
+    swallowed = [gap.end - gap.start for gap in subtract(found, inside)]
+    assert not kept or not swallowed or max(swallowed) <= kept[0]

@@ -1,0 +1,99 @@
+"""Page filters in user space: only what is certain to pass them is handed to the action."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from damos_agent.algo.actor import Applied
+from damos_agent.algo.region import Region
+from damos_agent.algo.verdict import PageFacts, accepts_page
+from damos_agent.host.filesystem import Filesystem, read_if_there
+from damos_agent.host.process import parse_cgroup
+from damos_agent.host.roots import Roots
+from damos_agent.model.damon import Placement, SchemeSpec
+from damos_agent.model.policy import AddressRange, FilterType
+from damos_agent.userspace.actor import ProcessActor
+
+
+class FilteringActor:
+    """An `Actor` around the one that acts. `took_ns`: time of all actions of the round."""
+
+    def __init__(
+        self, inner: ProcessActor, specs: Sequence[SchemeSpec], fs: Filesystem, roots: Roots
+    ) -> None:
+        self.inner = inner
+        self.took_ns = 0
+        self._specs = tuple(specs)
+        self._fs = fs
+        self._roots = roots
+        self._facts: dict[Placement, list[tuple[AddressRange, PageFacts]]] = {}
+
+    def begin_round(self, budget_us: int, _now_us: int) -> None:
+        """What is known of mappings is read anew in each round, once it is needed."""
+        self.took_ns = 0
+        self._facts.clear()
+        self.inner.begin_round(budget_us)
+
+    def apply(self, scheme: int, process: Placement, region: Region) -> Applied:
+        """See `algo.actor.Actor`; `passed` tells the bytes that passed the page filters."""
+        spec = self._specs[scheme]
+        if not spec.ops_filters:
+            done = self.inner.apply(scheme, process, region)
+        else:
+            done = self._apply_filtered(scheme, process, region)
+        self.took_ns += done.took_ns
+        return done
+
+    def _apply_filtered(self, scheme: int, process: Placement, region: Region) -> Applied:
+        parts = [
+            replace(region, start=part.start, end=part.end)
+            for part in self._passing(self._specs[scheme], process, region)
+        ]
+        done = [self.inner.apply(scheme, process, part) for part in parts]
+        # What is left for later keeps its age, and with it what lies around it.
+        left = sum(
+            p.size - d.tried for p, d in zip(parts, done, strict=True) if d.tried is not None
+        )
+        return Applied(
+            sum(one.applied for one in done),
+            sum(one.took_ns for one in done),
+            sum(part.size for part in parts),
+            touched=all(one.touched for one in done),
+            tried=region.size - left if left else None,
+        )
+
+    def _passing(
+        self, spec: SchemeSpec, process: Placement, region: Region
+    ) -> Iterator[AddressRange]:
+        for where, facts in self._known(process):
+            start, end = max(where.start, region.start), min(where.end, region.end)
+            if start < end and accepts_page(spec.ops_filters, facts):
+                yield AddressRange(start, end)
+
+    def _known(self, process: Placement) -> list[tuple[AddressRange, PageFacts]]:
+        if process not in self._facts:
+            base = f"{self._roots.proc}/{process.pid}"
+            maps = read_if_there(self._fs, f"{base}/maps") or ""
+            memcg = parse_cgroup(read_if_there(self._fs, f"{base}/cgroup") or "") or None
+            self._facts[process] = list(parse_facts(maps, memcg))
+        return self._facts[process]
+
+
+def parse_facts(maps: str, memcg: str | None) -> Iterator[tuple[AddressRange, PageFacts]]:
+    """What /proc/PID/maps tells of the pages of each mapping.
+
+    Private mappings of files hold pages of the file and, once written to, anonymous ones: which,
+    it does not tell. `memcg` is the process's cgroup; pages it was not charged for, such as
+    those of shared files, may belong to others, so theirs is unknown.
+    """
+    for line in maps.splitlines():
+        where, permissions, _, _, inode, *_ = line.split(None, 5)
+        start, _, end = where.partition("-")
+        private = permissions.endswith("p")
+        anon = True if inode == "0" and private else None if private else False
+        facts = PageFacts(anon=anon, memcg=memcg if anon else None)
+        yield AddressRange(int(start, 16), int(end, 16)), facts
+
+
+__all__ = ["FilterType", "FilteringActor", "parse_facts"]

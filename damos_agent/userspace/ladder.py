@@ -1,0 +1,116 @@
+"""The ladder of access probes: the best one that works here, and why those above it do not.
+
+Each rung is tried on a throw-away child before it is trusted. Experimental ones are tried only
+when a policy names them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from damos_agent.host.filesystem import Filesystem
+from damos_agent.host.roots import Roots
+from damos_agent.model.errors import DamosError, UnsupportedError
+from damos_agent.model.policy import ProbeChoice
+from damos_agent.model.userspace import Rung
+from damos_agent.userspace.mapping import VMA, VmaProbe
+from damos_agent.userspace.page_idle import INFO as PAGE_IDLE
+from damos_agent.userspace.page_idle import PageIdleProbe
+from damos_agent.userspace.probe import MappingProbe, PageProbe, ProbeInfo
+from damos_agent.userspace.prove_mapping import prove_mappings
+from damos_agent.userspace.pte.probe import INFO as PTE
+from damos_agent.userspace.pte.probe import PteProbe
+from damos_agent.userspace.selftest import prove_pages
+from damos_agent.userspace.specimen import Specimen
+
+Probe = PageProbe | MappingProbe
+
+INFOS: Final = {
+    ProbeChoice.PAGE_IDLE: PAGE_IDLE,
+    ProbeChoice.PTE: PTE,
+    ProbeChoice.VMA: VMA,
+}
+"""The rungs, best first."""
+
+NOT_ASKED: Final = "experimental: used only by policies that name it (monitoring.userspace.probe)"
+
+
+@dataclass(slots=True)
+class Ladder:
+    """Opens each probe at most once; `reasons` tells why those that were tried do not work."""
+
+    fs: Filesystem
+    roots: Roots
+    probes: dict[ProbeChoice, Probe] = field(default_factory=dict)
+    reasons: dict[ProbeChoice, str] = field(default_factory=dict)
+
+    def choose(self, wanted: ProbeChoice) -> Probe:
+        """The probe for a policy. Raises `UnsupportedError` with the reasons of all rungs tried."""
+        rungs = [wanted] if wanted is not ProbeChoice.AUTO else self._automatic()
+        for rung in rungs:
+            if self._try(rung):
+                return self.probes[rung]
+        tried = "; ".join(f"{rung}: {self.reasons[rung]}" for rung in rungs)
+        raise UnsupportedError(
+            f"no probe tells accesses here: {tried}",
+            hint="run as root with CAP_SYS_PTRACE and CAP_SYS_NICE, or use a kernel with DAMON",
+        )
+
+    def climb(self, also: Iterable[ProbeChoice] = ()) -> tuple[Rung, ...]:
+        """Try all rungs that may be used, and those of `also`; what came of it."""
+        for rung in (*self._automatic(), *also):
+            self._try(rung)
+        return self.rungs()
+
+    def rungs(self) -> tuple[Rung, ...]:
+        """Every rung as it is known now."""
+        return tuple(self._describe(rung, info) for rung, info in INFOS.items())
+
+    def close(self) -> None:
+        """Give back what the probes hold."""
+        for probe in self.probes.values():
+            probe.close()
+        self.probes.clear()
+
+    def _automatic(self) -> list[ProbeChoice]:
+        return [rung for rung, info in INFOS.items() if not info.experimental]
+
+    def _describe(self, rung: ProbeChoice, info: ProbeInfo) -> Rung:
+        reason = self.reasons.get(rung, "")
+        if not reason and rung not in self.probes:
+            reason = NOT_ASKED if info.experimental else "not needed: a better one works"
+        return Rung(info.name, info.granularity, info.sees, info.limits, info.experimental, reason)
+
+    def _try(self, rung: ProbeChoice) -> bool:
+        if rung not in self.probes and rung not in self.reasons:
+            try:
+                self.probes[rung] = self._open(rung)
+            except (DamosError, OSError) as error:
+                self.reasons[rung] = str(error)
+        return rung in self.probes
+
+    def _open(self, rung: ProbeChoice) -> Probe:
+        probe = _MAKERS[rung](self.fs, self.roots)
+        try:
+            _prove(probe)
+        except BaseException:
+            probe.close()
+            raise
+        return probe
+
+
+def _prove(probe: Probe) -> None:
+    if isinstance(probe, VmaProbe):
+        with Specimen() as specimen:
+            prove_mappings(probe, specimen)
+    else:
+        prove_pages(probe)  # type: ignore[arg-type]  # all others are page probes
+
+
+_MAKERS: Final[dict[ProbeChoice, Callable[[Filesystem, Roots], Probe]]] = {
+    ProbeChoice.PAGE_IDLE: PageIdleProbe,
+    ProbeChoice.PTE: PteProbe,
+    ProbeChoice.VMA: lambda _fs, roots: VmaProbe(roots),
+}
