@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 from damos_agent.host.roots import Roots
 from damos_agent.model.errors import HostError
@@ -27,7 +28,7 @@ _ENTRY_BYTES: Final = 8
 
 
 class PageFlags:
-    """Both files, kept open. `HostError` when they cannot be read."""
+    """Both files, kept open; a context manager. `HostError` when they cannot be read."""
 
     def __init__(self, roots: Roots) -> None:
         with ExitStack() as stack:
@@ -71,6 +72,17 @@ class PageFlags:
     def close(self) -> None:
         """Give back the descriptors; may be called again."""
         self._opened.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
 def _open(path: str) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
@@ -66,8 +66,16 @@ class Pagemap:
     the process may not be looked at (CAP_SYS_PTRACE). Addresses and sizes in bytes.
     """
 
-    def __init__(self, pid: int, proc: str = "/proc", *, directory: int | None = None) -> None:
+    def __init__(
+        self,
+        pid: int,
+        proc: str = "/proc",
+        *,
+        directory: int | None = None,
+        scan_range: Callable[[int, int, int], Scan | None] = scan,
+    ) -> None:
         """`directory`: a descriptor of /proc/PID, which pins the process down, in place of both."""
+        self._scan = scan_range
         flags = os.O_RDONLY | os.O_CLOEXEC
         try:
             if directory is None:
@@ -118,7 +126,7 @@ class Pagemap:
         """What of the range is in memory and in swap; whole pages from `start` up to `end`."""
         start -= start % PAGE_BYTES
         end += -end % PAGE_BYTES
-        sums = scan(self._file, start, end) if start < end else Scan(0, 0, 0)
+        sums = self._scan(self._file, start, end) if start < end else Scan(0, 0, 0)
         self.check_alive()
         if sums is not None:
             return Residency(sums.present, sums.swapped, sums.huge)

@@ -46,6 +46,7 @@ def main() -> None:
     size, huge = int(sys.argv[1]), sys.argv[2] == "1"
     memory, start, hot = half(size, huge)
     kept, _, cold = half(size, huge)
+    kept.madvise(mmap.MADV_DONTFORK)  # unlike the other: else both could become one mapping
     pad = mmap.mmap(-1, PAD, flags=PRIVATE)
     sys.stdout.write(f"{hot:x} {cold:x}\n")
     sys.stdout.flush()

@@ -39,6 +39,7 @@ class Subject:
             stack.callback(self.pagemap.close)
             self._fs, self._roots, self._process = fs, roots, process
             self._image = stat.image
+            self._maps = -1
             self.check_same_program()  # else the pagemap may be that of a later one
             self._opened = stack.pop_all()
 
@@ -54,6 +55,16 @@ class Subject:
                 errno=error.errno,
                 hint="run as root, or with CAP_SYS_PTRACE",
             ) from error
+
+    def open_maps(self) -> int:
+        """A descriptor of its maps, opened when first asked for. Raises `ProcessLookupError`."""
+        if self._maps < 0:
+            try:
+                self._maps = os.open("maps", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.directory)
+            except FileNotFoundError as error:
+                raise ProcessLookupError(errno.ESRCH, "the process has gone") from error
+            self._opened.callback(os.close, self._maps)
+        return self._maps
 
     def check_same_program(self) -> None:
         """`ProcessLookupError` when the process has gone or runs another program; 10 µs."""

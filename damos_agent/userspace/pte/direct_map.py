@@ -50,12 +50,11 @@ def find_direct_map(reader: Reader, fs: Filesystem, roots: Roots, levels: int) -
     )
 
 
-def _candidates(top: int, limit: int, levels: int) -> Iterator[int]:
-    """Bases by which the top table would lie in memory; the kernel's default among the first."""
+def _candidates(top: int, limit: int, levels: int) -> range:
+    """Bases by which the top table lies in memory, the highest first."""
     highest = top // _STEP * _STEP
-    for base in range(highest, max(LOWEST[levels], highest - limit) - _STEP, -_STEP):
-        if base >= LOWEST[levels]:
-            yield base
+    lowest = max(LOWEST[levels], (top - limit) // _STEP * _STEP)
+    return range(highest, lowest - 1, -_STEP)
 
 
 def _proves(reader: Reader, own: int, addresses: list[int], frames: list[int]) -> bool:

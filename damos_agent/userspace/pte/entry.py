@@ -6,6 +6,7 @@ entries of swapped out or migrating pages are not.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from damos_agent.userspace.pte.layout import FAULT, LEVEL_SHIFT
@@ -20,6 +21,9 @@ _PROT_NONE: Final = 1 << 8
 _ADDRESS: Final = 0x000F_FFFF_FFFF_F000
 _HUGE_ADDRESS: Final = _ADDRESS & -HUGE_BYTES
 _PTE, _PMD, _PUD = 1, 2, 3
+_LEVEL: Final = 7 << LEVEL_SHIFT
+_FIXED: Final = _ADDRESS | _LEVEL | _LEAF | _PROT_NONE | _PRESENT
+_UP_TO_PMD: Final = _PMD << LEVEL_SHIFT
 
 
 def level(entry: int) -> int:
@@ -58,3 +62,33 @@ def frame(entry: int, address: int) -> int | None:
     if is_huge(entry):
         return (physical & _HUGE_ADDRESS | address & (HUGE_BYTES - 1)) // PAGE_BYTES
     return (physical & _ADDRESS) // PAGE_BYTES
+
+
+def young_indexes(entries: Sequence[int]) -> list[int]:
+    """Where in `entries` those are that are young."""
+    return [index for index, item in enumerate(entries) if item & _ACCESSED and is_young(item)]
+
+
+def has_moved(before: int, now: int, address: int) -> bool:
+    """Whether another page has come to the address: its bit tells nothing of the old one."""
+    was, is_now = frame(before, address), frame(now, address)
+    return was is not None and is_now is not None and was != is_now
+
+
+def tell(before: int, now: int, address: int) -> bool | None:
+    """Whether the page was accessed between two readings, the first of them without the bit."""
+    if is_unknown(now) or has_moved(before, now, address):
+        return None
+    return is_young(now)
+
+
+def tell_all(
+    before: Sequence[int], now: Sequence[int], addresses: Sequence[int]
+) -> list[bool | None]:
+    """`tell` for each; fast for the many pages that are where they were."""
+    return [
+        bool(new & _ACCESSED)
+        if not (old ^ new) & _FIXED and new & _PRESENT and new & _LEVEL <= _UP_TO_PMD
+        else tell(old, new, address)
+        for old, new, address in zip(before, now, addresses, strict=True)
+    ]

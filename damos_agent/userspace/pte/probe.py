@@ -3,7 +3,8 @@
 Side effects. Clearing is advice to the kernel (MADV_COLD): a page that was young when it was
 sampled also loses its place on the LRU list, so under memory pressure sampled pages go before
 their equals. Pages that were old are not touched. Large folios are only ever cleared as a whole,
-since advice on a part splits them: a large folio of which this process maps but a part is unknown.
+since advice on a part splits them: large folios that the process maps in part or by several
+mappings are unknown, and before 6.11 (no PROCMAP_QUERY) all that are not mapped as one huge page.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ INFO: Final = ProbeInfo(
     sees="rw",
     limits=(
         "cannot tell of pages that several processes map, of locked (mlock) and hugetlb memory, "
-        "nor see what guests of KVM access; sampled hot pages are nearer to eviction; 12 µs per "
+        "nor see what guests of KVM access; sampled hot pages are nearer to eviction; 8-12 µs per "
         "hot and 1 µs per idle sample"
     ),
     experimental=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from damos_agent.host.folio import LRU, PageFlags
+from damos_agent.host.procmap import mapping_at
 from damos_agent.userspace.pte import cold, entry
 from damos_agent.userspace.pte.reader import Reader
 from damos_agent.userspace.subject import Subject
@@ -29,22 +30,15 @@ class PteSampler:
         self._check_same_memory()
         entries = self._read(addresses)
         self._addresses, self._entries = tuple(addresses), entries
-        young = [index for index, item in enumerate(entries) if entry.is_young(item)]
+        young = entry.young_indexes(entries)
         if young:
             self._clear(young)
 
     def check(self) -> list[bool | None]:
         """See `PageSampler`."""
-        found: list[bool | None] = []
-        before = self._entries
-        for index, now in enumerate(self._read(self._addresses)):
-            address = self._addresses[index]
-            if index in self._settled:
-                found.append(self._settled[index])
-            elif entry.is_unknown(now) or _has_moved(before[index], now, address):
-                found.append(None)
-            else:
-                found.append(entry.is_young(now))
+        found = entry.tell_all(self._entries, self._read(self._addresses), self._addresses)
+        for index, told in self._settled.items():
+            found[index] = told
         return found
 
     def close(self) -> None:
@@ -83,7 +77,7 @@ class PteSampler:
         """A bit that is set again at once was not cleared, or the page is a very hot one."""
         again = self._read([self._addresses[index] for index in cleared])
         for index, now in zip(cleared, again, strict=True):
-            if _has_moved(self._entries[index], now, self._addresses[index]):
+            if entry.has_moved(self._entries[index], now, self._addresses[index]):
                 self._settled[index] = None
             elif entry.is_young(now):
                 self._settled[index] = True if self._is_clearable(index) else None
@@ -105,23 +99,18 @@ class PteSampler:
         if pfn is None:
             return None
         head = self._flags.head(pfn)
-        pages = self._flags.pages(head)
-        if pages == 1:
-            return start, entry.PAGE_BYTES
+        size = self._flags.pages(head) * entry.PAGE_BYTES
+        if size == entry.PAGE_BYTES:
+            return start, size
         start -= (pfn - head) * entry.PAGE_BYTES
-        addresses = range(start, start + pages * entry.PAGE_BYTES, entry.PAGE_BYTES)
-        if start < 0 or not self._maps_all(addresses, head):
-            return None
-        return start, pages * entry.PAGE_BYTES
+        return (start, size) if self._maps_whole(start, size, head) else None
 
-    def _maps_all(self, addresses: range, head: int) -> bool:
-        """Whether the folio is mapped here in one piece."""
+    def _maps_whole(self, start: int, size: int, head: int) -> bool:
+        """Whether the folio is mapped there in one piece, by one mapping."""
+        mapping = mapping_at(self._subject.open_maps(), max(start, 0))
+        if mapping is None or start < mapping.start or mapping.end < start + size:
+            return False
+        addresses = range(start, start + size, entry.PAGE_BYTES)
         found = self._read(addresses)
         frames = (entry.frame(item, at) for item, at in zip(found, addresses, strict=True))
         return all(pfn == head + number for number, pfn in enumerate(frames))
-
-
-def _has_moved(before: int, now: int, address: int) -> bool:
-    """Whether another page has come to the address: its bit tells nothing of the old one."""
-    was, is_now = entry.frame(before, address), entry.frame(now, address)
-    return was is not None and is_now is not None and was != is_now
