@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +20,9 @@ MIN_GENERATIONS: Final = 2
 """So many youngest generations are never evicted (MIN_NR_GENS)."""
 
 _CORE: Final = 0x1
+_MEMCG: Final = re.compile(r"memcg +(\d+) (.*)")
+_NODE: Final = re.compile(r" node +(\d+)")
+_GENERATION: Final = re.compile(r" +(\d+) +(\d+) +(\d+)x? +(\d+)")
 _HINT: Final = "needs CONFIG_LRU_GEN, debugfs mounted, and no kernel lockdown (Secure Boot)"
 
 
@@ -62,23 +66,23 @@ class LruNode:
 
 
 def parse_lru_gen(text: str, page_bytes: int) -> tuple[LruNode, ...]:
-    """All of `lru_gen`; a node without generations, as when the text was cut, is left out."""
+    """All of `lru_gen`, without a line that was cut short or a node without generations."""
     found: list[LruNode] = []
     memcg, path, node = 0, "", 0
-    generations: list[Generation] = []
-    for line in [*text.splitlines(), " node 0"]:
-        word = line.split(None, 1)[0] if line.strip() else ""
-        if word in ("memcg", "node") and generations:
-            found.append(LruNode(memcg, path, node, tuple(generations)))
-            generations = []
-        if word == "memcg":
-            name, _, path = line.split(None, 1)[1].partition(" ")
-            memcg = int(name)
-        elif word == "node":
-            node = int(line.split()[1])
-        elif word.isdecimal() and len(fields := line.split()) == 4:
-            number, age, anonymous, file = (int(field.rstrip("x")) for field in fields)
-            generations.append(Generation(number, age, anonymous * page_bytes, file * page_bytes))
+    rows: list[Generation] = []
+    lines = text.split("\n")[:-1]
+    for line in [*lines, ""]:
+        if match := _GENERATION.match(line):
+            number, age, anonymous, file = map(int, match.groups())
+            rows.append(Generation(number, age, anonymous * page_bytes, file * page_bytes))
+            continue
+        if rows:
+            found.append(LruNode(memcg, path, node, tuple(rows)))
+            rows = []
+        if match := _MEMCG.match(line):
+            memcg, path = int(match[1]), match[2]
+        elif match := _NODE.match(line):
+            node = int(match[1])
     return tuple(found)
 
 

@@ -25,9 +25,9 @@ VMA: Final = ProbeInfo(
     granularity=Granularity.MAPPING,
     sees="rw",
     limits=(
-        "tells how much of each mapping was accessed but not where, sees neither a KVM guest's "
-        "accesses nor read(2) and write(2), and stops the process from changing its mappings "
-        "for 15 ms per GiB of 4K pages each round"
+        "tells how much of each mapping was accessed but not where; sees neither a KVM guest's "
+        "accesses, nor read(2) and write(2), nor pages that never leave the processor's TLB; "
+        "stops the process from changing its mappings for 15 ms per GiB of 4K pages each round"
     ),
 )
 _CLEAR_ALL: Final = "1"

@@ -47,7 +47,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """Bytes idle for at least some time: `surely` were not seen used, `possibly` bounds above."""
+    """Bytes idle for some time as far as the kernel looked: from `surely` to `possibly`."""
 
     surely: int
     possibly: int
@@ -59,8 +59,8 @@ def idle_bytes_of(histogram: Sequence[Generation], idle_us: int) -> Idle:
     A page was last seen used, or came, between the beginnings of its generation and the next.
     """
     surely = possibly = 0
-    ends = [*(one.age_ms for one in histogram[1:]), 0]
-    for generation, end_ms in zip(histogram, ends, strict=True):
+    for index, generation in enumerate(histogram):
+        end_ms = histogram[index + 1].age_ms if index + 1 < len(histogram) else 0
         surely += generation.total_bytes if end_ms * 1000 >= idle_us else 0
         possibly += generation.total_bytes if generation.age_ms * 1000 >= idle_us else 0
     return Idle(surely, possibly)
@@ -69,8 +69,8 @@ def idle_bytes_of(histogram: Sequence[Generation], idle_us: int) -> Idle:
 def check(idle_bytes: int, histogram: Sequence[Generation], idle_us: int) -> Verdict:
     """Hold our claim, so many bytes of the cgroup idle for `idle_us`, against its ages.
 
-    Contradicted when the kernel has seen use of more than that leaves room for. With fewer than
-    two agings within that time, the kernel has hardly looked and cannot tell.
+    Contradicted when the kernel has seen use of more than that leaves room for. It cannot tell
+    after fewer than two agings, and agreement proves little: what stays in a TLB looks idle.
     """
     looked = sum(one.age_ms * 1000 < idle_us for one in histogram)
     if looked < MIN_GENERATIONS:
@@ -116,7 +116,7 @@ class CgroupAges:
         )
 
     def evict(self, path: str, max_bytes: int, min_idle_us: int, swappiness: int) -> int:
-        """Evict what is surely idle for that long; how many bytes have left, by reading again.
+        """Evict what was not seen used for that long; how many bytes have left, by reading again.
 
         Hand it a few MiB at a time: the call returns when it is done, and cannot be stopped.
         """

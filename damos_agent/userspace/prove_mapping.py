@@ -21,7 +21,8 @@ _COLD_PERCENT: Final = 2
 class HotAndCold(Protocol):
     """A running child which keeps touching every page of `hot` and, once resident, none of `cold`.
 
-    Both are (start, end) and lie in mappings of their own.
+    Both are (start, end) and lie in mappings of their own. A small `hot` is the harder test:
+    clearing does not empty the TLB, and where accesses of what it holds go unseen, this must show.
     """
 
     @property

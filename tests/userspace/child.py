@@ -48,6 +48,10 @@ for line in sys.stdin:
         hot[: count << 12 : 4096] = b"y" * count
     elif word == "keep":
         threading.Thread(target=keep_touching, daemon=True).start()
+    elif word == "renew":
+        for area in (hot, cold):
+            area.madvise(mmap.MADV_DONTNEED)
+            area[::4096] = b"x" * (size // 4096)
     elif word == "map":
         for i in range(int(rest[0])):
             more.append(mmap.mmap(-1, 4096, prot=3 if i % 2 else 1))
@@ -82,7 +86,7 @@ class Child:
         return self.process.pid
 
     def tell(self, command: str) -> None:
-        """Hand it a command without waiting: hot, write MIB, keep, map N, exec, exit."""
+        """Hand it a command without waiting: hot, write MIB, keep, renew, map N, exec, exit."""
         assert self.process.stdin is not None
         self.process.stdin.write(command + "\n")
         self.process.stdin.flush()
