@@ -13,6 +13,7 @@ from damos_agent.cli.session import Session
 from damos_agent.cli.sources import compile_from, effective, report_errors
 from damos_agent.cli.survey_features import Offer, offer_of_kernel, offer_of_machine
 from damos_agent.kernel.fields import paths_by_feature
+from damos_agent.model.codec import encode
 from damos_agent.model.feature import SINCE, Feature
 
 
@@ -60,10 +61,16 @@ def _document(offer: Offer) -> dict[str, Any]:
                 "reason": answer.why_not,
                 "can_enforce": not answer.why_not_enforced,
                 "enforce_reason": answer.why_not_enforced,
+                "userspace": not answer.why_not_here,
+                "userspace_reason": answer.why_not_here,
             }
             for name, answer in offer.policies.items()
         },
         "host": None,
+        "probes": [
+            {key: value for key, value in encode(rung).items() if key != "kind"}
+            for rung in offer.rungs
+        ],
     }
     if host := offer.host:
         total, running, foreign = host.kdamonds or (None, None, None)

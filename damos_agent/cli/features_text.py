@@ -11,6 +11,7 @@ from damos_agent.cli.survey_features import Answer, Host, Offer
 from damos_agent.cli.table import Column, Row, lay_out
 from damos_agent.model.feature import SINCE, Feature, Features, Ops, Source
 from damos_agent.model.units import human_size
+from damos_agent.model.userspace import Rung
 
 _SOURCES = {
     Source.TREE: "by its files",
@@ -21,6 +22,7 @@ _SOURCES = {
 }
 _FEATURES = (Column("FEATURE"), Column("SINCE"), Column("HERE"))
 _POLICIES = (Column("POLICY"), Column("CAN RUN"))
+_PROBES = (Column("USER-SPACE PROBE"), Column("TELLS BY"), Column("HERE"))
 _YES = click.style("yes", fg="green")
 _NO = click.style("no", fg="red")
 
@@ -41,6 +43,9 @@ def _render(offer: Offer) -> Iterator[str]:
         yield from _host(offer.host)
     yield ""
     yield from lay_out(_FEATURES, [_feature(feature, features) for feature in Feature], None)
+    if offer.rungs:
+        yield ""
+        yield from lay_out(_PROBES, [_probe(rung) for rung in offer.rungs], None)
     if offer.policies:
         yield ""
         rows = [_policy(name, answer) for name, answer in offer.policies.items()]
@@ -75,7 +80,16 @@ def _feature(feature: Feature, features: Features) -> Row:
     return Row((feature.value, since, _YES if feature in features else _NO))
 
 
+def _probe(rung: Rung) -> Row:
+    here = f"{_NO}: {rung.reason}" if rung.reason else _YES
+    notes = () if rung.reason else (f"  {rung.limits}",)
+    return Row((rung.name, rung.granularity, here), notes)
+
+
 def _policy(name: str, answer: Answer) -> Row:
+    if answer.why_not and not answer.why_not_here:
+        where = click.style("in user space", fg="yellow")
+        return Row((name, f"{where}: {answer.why_not}"))
     if answer.why_not:
         return Row((name, f"{_NO}: {answer.why_not}"))
     if answer.why_not_enforced:

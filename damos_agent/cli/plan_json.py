@@ -27,6 +27,7 @@ def render(preview: Preview, sysfs: str, memory: dict[str, str]) -> str:
         "changes": changes,
         "in_sync": list(preview.in_sync),
         "waiting": preview.waiting,
+        "userspace": preview.userspace,
         "unsupported": preview.unsupported,
     }
     return json.dumps(document, indent=2) + "\n"

@@ -26,6 +26,8 @@ def _render(preview: Preview, sysfs: str, memory: dict[str, str]) -> Iterator[st
     for name, later in preview.later.items():
         yield f"# {name}: {later.work.change}, {later.after_us / 1_000_000:.1f}s after that"
         yield from _shell(later.work, sysfs, memory)
+    for name, reason in preview.userspace.items():
+        yield f"# {name}: in user space: {reason}"
     for name, reason in preview.unsupported.items():
         yield f"# {name}: unsupported: {reason}"
     for name, reason in preview.waiting.items():

@@ -91,6 +91,8 @@ def _then(later: Later) -> str:
 def _notes(preview: Preview) -> Iterator[str]:
     for name, reason in preview.unsupported.items():
         yield f"{click.style(f'x {name}: unsupported:', fg='red', bold=True)} {reason}"
+    for name, reason in preview.userspace.items():
+        yield f"{click.style(f'u {name}: in user space:', fg='yellow', bold=True)} {reason}"
     for name, reason in preview.waiting.items():
         yield f"{click.style(f'. {name}: waiting:', fg='cyan', bold=True)} {reason}"
     for name in preview.in_sync:
@@ -100,6 +102,8 @@ def _notes(preview: Preview) -> Iterator[str]:
 def _total(preview: Preview) -> str:
     changes = sum(work.slot >= 0 for work in preview.plan.slots)
     parts = [f"{changes} to change", f"{len(preview.in_sync)} in sync"]
+    if preview.userspace:
+        parts.append(f"{len(preview.userspace)} in user space")
     if preview.waiting:
         parts.append(f"{len(preview.waiting)} waiting")
     if preview.unsupported:

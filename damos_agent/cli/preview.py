@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from damos_agent.agent.survey import survey
+from damos_agent.agent.survey import NOT_ASKED_FOR, survey
 from damos_agent.algo.lower import ops_of
 from damos_agent.cli.machine import read_ledger, read_machine
 from damos_agent.cli.session import Session
@@ -28,8 +28,15 @@ from damos_agent.model.damon import (
 )
 from damos_agent.model.errors import UnsupportedError
 from damos_agent.model.feature import Features, Ops
-from damos_agent.model.policy import AddressRange, PhysicalTarget, PidTarget, Policy
+from damos_agent.model.policy import (
+    AddressRange,
+    BackendChoice,
+    PhysicalTarget,
+    PidTarget,
+    Policy,
+)
 from damos_agent.model.settings import Settings
+from damos_agent.userspace.capable import check_policy
 
 STAND_IN = -1
 """Start and pid of what only a machine can tell; no process and no address is negative."""
@@ -49,6 +56,7 @@ class Later:
 class Preview:
     """A plan with its circumstances; `later`, `unsupported` and `waiting` by policy name.
 
+    `userspace`: policies that the agent's own monitor serves instead, and why the kernel does not.
     `stand_ins`: pids and addresses are not those of any machine.
     """
 
@@ -59,12 +67,14 @@ class Preview:
     later: dict[str, Later] = field(default_factory=dict)
     unsupported: dict[str, str] = field(default_factory=dict)
     waiting: dict[str, str] = field(default_factory=dict)
+    userspace: dict[str, str] = field(default_factory=dict)
 
     @property
     def in_sync(self) -> tuple[str, ...]:
         """Policies for which nothing has to be written."""
         busy = {work.policy for work in self.plan.slots} | self.unsupported.keys()
-        return tuple(name for name in self.policies if name not in busy | self.waiting.keys())
+        busy |= self.waiting.keys() | self.userspace.keys()
+        return tuple(name for name in self.policies if name not in busy)
 
     @property
     def writes(self) -> int:
@@ -86,14 +96,49 @@ def preview_live(
     view = survey(policies, machine, read_ledger(session), settings, hold)
     made = plan(view.desired, view.situation)
     now_us = read_uptime_us(session.fs, session.roots)
+    userspace, unsupported = fall_back(policies, view.unsupported | made.unsupported)
+    absent = {
+        name: view.selections[name].reason
+        for name in userspace
+        if not view.selections[name].processes
+    }
     return Preview(
         features=machine.features,
         plan=made,
         policies=tuple(policies),
         later=_later(made, view.desired, policies, machine.features, now_us),
-        unsupported=view.unsupported | made.unsupported,
-        waiting=view.waiting,
+        unsupported=unsupported,
+        waiting=view.waiting | absent,
+        userspace={name: why for name, why in userspace.items() if name not in absent},
     )
+
+
+def fall_back(
+    policies: Mapping[str, Policy], unsupported: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Of the policies the kernel cannot serve, those that user space can, and the rest."""
+    served: dict[str, str] = {}
+    rest: dict[str, str] = {}
+    for name, reason in unsupported.items():
+        missing = userspace_lacks(policies[name])
+        if not missing:
+            served[name] = reason
+        elif policies[name].backend is BackendChoice.AUTO:
+            rest[name] = f"kernel: {reason}; user space: {missing}"
+        else:
+            rest[name] = missing if policies[name].backend is BackendChoice.USERSPACE else reason
+    return served, rest
+
+
+def userspace_lacks(policy: Policy) -> str:
+    """Why the agent's own monitor cannot serve a policy; empty: it can."""
+    if policy.backend is BackendChoice.KERNEL:
+        return "the policy asks for backend kernel"
+    try:
+        check_policy(policy)
+    except UnsupportedError as error:
+        return str(error)
+    return ""
 
 
 def preview_profile(kernel: str, policies: Mapping[str, Policy], settings: Settings) -> Preview:
@@ -106,17 +151,23 @@ def preview_profile(kernel: str, policies: Mapping[str, Policy], settings: Setti
             desired[name] = desire(policy, stand_in(policy, features))
         except UnsupportedError as error:
             unsupported[name] = str(error)
+    forced = [n for n, policy in policies.items() if policy.backend is BackendChoice.USERSPACE]
+    for name in forced:
+        desired.pop(name, None)
+        unsupported[name] = NOT_ASKED_FOR
     ledger = Ledger(boot_id=_BOOT)
     situation = Situation(ObservedKernel(()), ledger, _BOOT, features, settings.slots)
     made = plan(desired, situation)
     later = _later(made, desired, policies, features, now_us=0)
+    userspace, unsupported = fall_back(policies, unsupported | made.unsupported)
     return Preview(
         features,
         made,
         tuple(policies),
         stand_ins=True,
         later=later,
-        unsupported=unsupported | made.unsupported,
+        unsupported=unsupported,
+        userspace=userspace,
     )
 
 

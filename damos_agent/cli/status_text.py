@@ -17,7 +17,8 @@ from damos_agent.model.status import (
     PolicyStatus,
     SchemeOutcome,
 )
-from damos_agent.model.units import format_share, human_size
+from damos_agent.model.units import format_duration, format_share, human_size
+from damos_agent.model.userspace import Canaries
 
 _COLORS = {
     PolicyState.ACTIVE: "green",
@@ -130,10 +131,38 @@ def _target(policy: PolicyStatus) -> Iterator[str]:
 def _notes(policy: PolicyStatus) -> Iterator[str]:
     if policy.reason:
         yield f"  {policy.reason}"
+    if policy.backend == "userspace":
+        yield from _monitor(policy)
     if policy.last_error and policy.last_error != policy.reason:
         yield click.style(f"  last error: {policy.last_error}", fg="red")
     for text in policy.bad_file:
         yield click.style(f"  the file has errors, its last good version runs: {text}", fg="red")
+
+
+def _monitor(policy: PolicyStatus) -> Iterator[str]:
+    """Why user space serves it, how, and at what cost."""
+    if policy.backend_reason and policy.backend_reason not in policy.reason:
+        yield f"  in user space: {policy.backend_reason}"
+    if policy.probe:
+        every = format_duration(policy.aggr_us)
+        cost = f", {format_share(policy.cpu_bp)} of a core" if policy.cpu_bp else ""
+        yield f"  probe {policy.probe} (per {policy.granularity}), ages by {every}{cost}"
+    if policy.stretch_reason:
+        yield click.style(
+            f"  slowed down {policy.stretched:g}x: {policy.stretch_reason}", fg="yellow"
+        )
+    if policy.canaries and policy.canaries.sent_bytes:
+        yield f"  {_canaries(policy.canaries)}"
+    for text in policy.notes:
+        yield f"  {text}"
+
+
+def _canaries(canaries: Canaries) -> str:
+    text = (
+        f"canaries: {human_size(canaries.sent_bytes)} sent, {human_size(canaries.back_bytes)} "
+        f"came back, {human_size(canaries.spared_bytes)} spared"
+    )
+    return f"{text}; {canaries.no_effect}" if canaries.no_effect else text
 
 
 def goal_text(goal: GoalStatus) -> str:

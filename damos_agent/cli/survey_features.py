@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from damos_agent.agent.survey import NOT_ASKED_FOR
 from damos_agent.algo.lower import check_ops
 from damos_agent.cli.exits import message_for
 from damos_agent.cli.machine import read_features, read_ledger
-from damos_agent.cli.preview import stand_in
+from damos_agent.cli.preview import stand_in, userspace_lacks
 from damos_agent.cli.session import Session
 from damos_agent.host.filesystem import read_if_there
 from damos_agent.host.memory import read_psi
@@ -20,8 +21,8 @@ from damos_agent.kernel.ownership import judge
 from damos_agent.kernel.wish import desire
 from damos_agent.model.errors import DamosError
 from damos_agent.model.feature import Features
-from damos_agent.model.policy import BackendChoice, Mode, PhysicalTarget, Policy
-from damos_agent.userspace.capable import check_policy
+from damos_agent.model.policy import BackendChoice, Mode, PhysicalTarget, Policy, ProbeChoice
+from damos_agent.model.userspace import Rung
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +42,14 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Why a policy cannot run here as it stands, and why not once it enforces; empty: it can."""
+    """Why the kernel cannot run a policy as it stands, and not once it enforces; empty: it can.
+
+    `why_not_here`: why user space could not do it in its place.
+    """
 
     why_not: str = ""
     why_not_enforced: str = ""
+    why_not_here: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +59,32 @@ class Offer:
     features: Features
     host: Host | None
     policies: dict[str, Answer]
+    rungs: tuple[Rung, ...] = ()
 
 
 def offer_of_machine(session: Session, policies: Mapping[str, Policy]) -> Offer:
     """What this machine offers."""
     features = read_features(session)
     answers = {
-        name: Answer(memory, memory) if (memory := _no_memory(policy, session))
+        name: Answer(memory, memory, userspace_lacks(policy))
+        if (memory := _no_memory(policy, session))
         else _answer(policy, features)
         for name, policy in policies.items()
     }  # fmt: skip
-    return Offer(features, _read_host(session), answers)
+    return Offer(features, _read_host(session), answers, _climb(session, policies))
+
+
+def _climb(session: Session, policies: Mapping[str, Policy]) -> tuple[Rung, ...]:
+    """Which access probes work here, each tried on a child of ours."""
+    # Late: everything of the monitor, which the other commands do without.
+    from damos_agent.userspace.ladder import Ladder
+
+    ladder = Ladder(session.fs, session.roots)
+    named = {policy.monitoring.userspace.probe for policy in policies.values()}
+    try:
+        return ladder.climb(sorted(named - {ProbeChoice.AUTO}))
+    finally:
+        ladder.close()
 
 
 def offer_of_kernel(kernel: str, policies: Mapping[str, Policy]) -> Offer:
@@ -75,14 +95,15 @@ def offer_of_kernel(kernel: str, policies: Mapping[str, Policy]) -> Offer:
 
 def _answer(policy: Policy, features: Features) -> Answer:
     enforcing = replace(policy, mode=Mode.ENFORCE)
-    return Answer(_why_not(policy, features), _why_not(enforcing, features))
+    return Answer(
+        _why_not(policy, features), _why_not(enforcing, features), userspace_lacks(policy)
+    )
 
 
 def _why_not(policy: Policy, features: Features) -> str:
+    if policy.backend is BackendChoice.USERSPACE:
+        return NOT_ASKED_FOR
     try:
-        if policy.backend is BackendChoice.USERSPACE:
-            check_policy(policy)
-            return ""
         check_ops(policy, features)
         desire(policy, stand_in(policy, features))
     except DamosError as error:

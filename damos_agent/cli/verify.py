@@ -54,6 +54,7 @@ def _document(preview: Preview, *, ignored: bool) -> dict[str, object]:
         "in_sync": list(preview.in_sync),
         "drift": drift,
         "waiting": preview.waiting,
+        "userspace": preview.userspace,
         "unsupported": {} if ignored else preview.unsupported,
         "ignored": preview.unsupported if ignored else {},
     }
@@ -70,6 +71,8 @@ def _differences(work: SlotPlan) -> list[dict[str, str | None]]:
 def _print(preview: Preview, *, ignored: bool) -> None:
     for name in preview.in_sync:
         click.echo(f"{click.style('ok', fg='green', bold=True)}           {name}")
+    for name, reason in preview.userspace.items():
+        click.echo(f"{click.style('user space', fg='cyan', bold=True)}   {name}: {reason}")
     for name, reason in preview.waiting.items():
         click.echo(f"{click.style('waiting', fg='cyan', bold=True)}      {name}: {reason}")
     label = "ignored    " if ignored else "unsupported"
