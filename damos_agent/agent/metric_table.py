@@ -93,6 +93,27 @@ def _policy_state(status: AgentStatus) -> Iterator[Sample]:
             yield (policy.name, state.value), float(policy.state is state)
 
 
+def _policy_backend(status: AgentStatus) -> Iterator[Sample]:
+    for policy in status.policies:
+        for backend in ("kernel", "userspace"):
+            yield (policy.name, backend), float(policy.backend == backend)
+
+
+def _probe_info(status: AgentStatus) -> Iterator[Sample]:
+    for policy in status.policies:
+        if policy.probe:
+            yield (policy.name, policy.probe, policy.granularity), 1
+
+
+def _canary(name: str, meaning: str, member: str) -> Metric:
+    def samples(status: AgentStatus) -> Iterator[Sample]:
+        for policy in status.policies:
+            if policy.canaries is not None:
+                yield (policy.name,), getattr(policy.canaries, f"{member}_bytes")
+
+    return Metric(name, MetricType.COUNTER, meaning, ("policy",), samples)
+
+
 def _drift(status: AgentStatus) -> Iterator[Sample]:
     # Every policy from the start: a counter that appears at 1 hides its first increase.
     for name in sorted({policy.name for policy in status.policies} | status.drift.keys()):
@@ -177,6 +198,33 @@ METRICS: tuple[Metric, ...] = (
         "Kdamonds of somebody else",
         lambda status: status.foreign_kdamonds,
     ),
+    Metric(
+        "damos_agent_policy_backend",
+        MetricType.GAUGE,
+        "1 for the backend that serves a policy, 0 for the others",
+        ("policy", "backend"),
+        _policy_backend,
+    ),
+    Metric(
+        "damos_monitor_probe_info",
+        MetricType.GAUGE,
+        "Always 1; what tells accesses in user space",
+        ("policy", "probe", "granularity"),
+        _probe_info,
+    ),
+    _policy(
+        "damos_monitor_cpu_ratio",
+        "Share of one core that monitoring in user space takes",
+        lambda policy: policy.cpu_bp / 1e4 if policy.cpu_bp is not None else None,
+    ),
+    _policy(
+        "damos_monitor_stretch_ratio",
+        "Sampling interval in user space over the one asked for; above 1 the budget is too small",
+        lambda policy: policy.stretched if policy.probe else None,
+    ),
+    _canary("damos_canary_sent_bytes_total", "Memory paged out ahead to try the rest", "sent"),
+    _canary("damos_canary_back_bytes_total", "Of that, what was soon needed again", "back"),
+    _canary("damos_canary_spared_bytes_total", "Memory not paged out because of it", "spared"),
     _policy(
         "damos_monitor_targets", "Processes or ranges monitored", lambda policy: policy.targets
     ),
