@@ -38,7 +38,7 @@ from damos_agent.kernel.apply import Applier
 from damos_agent.kernel.observe import kdamonds_of
 from damos_agent.model.codec import decode
 from damos_agent.model.errors import CompileError, DamosError, HostError
-from damos_agent.model.feature import Feature, Features
+from damos_agent.model.feature import Feature, Features, Source
 from damos_agent.model.settings import LogFormat, LogLevel, OnExit
 
 EX_FAILURE, EX_NOPERM, EX_CONFIG = 1, 77, 78
@@ -106,6 +106,9 @@ def _fail(logger: Logger, error: DamosError) -> int:
         exit_code=code,
     )
     return code
+
+
+NO_ACCESS = "DAMON's files may not be written by this user; only root may"
 
 
 class PermissionRequiredError(HostError):
@@ -202,12 +205,16 @@ def _prepare_run(roots: Roots) -> None:
         ) from error
 
 
-def _require_access(roots: Roots, features: Features) -> None:
+def _may_write_damon(roots: Roots, features: Features) -> bool:
     path = f"{kdamonds_of(roots.sysfs)}/nr_kdamonds"
-    if Feature.SYSFS in features and not os.access(path, os.R_OK | os.W_OK):
+    return Feature.SYSFS not in features or os.access(path, os.R_OK | os.W_OK)
+
+
+def _require_access(roots: Roots, features: Features) -> None:
+    if not _may_write_damon(roots, features):
         raise PermissionRequiredError(
             "DAMON's files may not be written",
-            path=path,
+            path=f"{kdamonds_of(roots.sysfs)}/nr_kdamonds",
             hint="run as root; in a container, mount /sys/kernel/mm/damon writable",
         )
 
@@ -241,8 +248,9 @@ def _run(arguments: argparse.Namespace, roots: Roots, logger: Logger, loaded: Lo
     lock = AgentLock.take(roots.run)
     try:
         features = detect_features(roots)
-        if not arguments.dry_run:
-            _require_access(roots, features)
+        if not arguments.dry_run and not _may_write_damon(roots, features):
+            # An ordinary user's processes can still be served, in user space.
+            features = Features(features.release, Source.ABSENT, detail=NO_ACCESS)
         core = _assemble(
             roots, features, logger, loaded, dry_run=arguments.dry_run, stays=not arguments.dry_run
         )

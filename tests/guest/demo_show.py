@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from damos_agent.model.status import PolicyStatus
+from tests.guest.measure import range_use
 from tests.guest.rig import Rig, Workload, wait_for
 
 HOT_MIB, COLD_MIB = 32, 192
@@ -41,6 +42,7 @@ spec:
         size: 8MiB
         interval: 1s
 """
+OBSERVE = POLICY.replace("mode: enforce", "mode: observe")
 FAST = POLICY.replace("8MiB", "32MiB")
 BROKEN = POLICY.replace("8MiB", "64M")
 
@@ -57,15 +59,19 @@ spec:
 _TOLD: dict[str, tuple[str, ...]] = {
     "agent_started": ("kernel",),
     "agent_stopped": ("reason", "kdamonds"),
+    "backend_changed": ("policy", "backend", "reason"),
     "kdamond_adopted": ("policy", "slot", "kdamond_pid"),
     "module_restored": ("module",),
     "module_suspended": ("module",),
+    "monitor_ended": ("reason",),
+    "monitor_started": ("monitor_pid",),
     "policy_loaded": ("policy", "mode"),
     "policy_rejected": ("policy", "findings"),
     "policy_removed": ("policy",),
     "policy_state_changed": ("policy", "state", "reason"),
     "policy_unsupported": ("policy", "reason"),
     "pool_created": ("slots",),
+    "probe_selected": ("policy", "probe", "granularity"),
     "slot_committed": ("policy", "change", "writes", "reason"),
     "slot_failed": ("policy", "message"),
     "slot_started": ("policy", "slot", "kdamond_pid", "writes"),
@@ -102,6 +108,15 @@ def _value(value: object) -> str:
 def bar(rss_mib: float, swap_mib: float) -> str:
     """Resident and swapped memory as one bar, a mark for each 6 MiB."""
     return "█" * round(rss_mib / _BAR_MIB) + "░" * round(swap_mib / _BAR_MIB)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """`place` in words; `obstacle`: why nothing can be paged out there; `swap` that was added."""
+
+    place: str
+    obstacle: str = ""
+    swap: str = ""
 
 
 @dataclass(slots=True)
@@ -166,7 +181,7 @@ class Stage:
         return self.rig.wait_state("cold-memory", "active")
 
 
-def show(base: Path, place: str) -> int:
+def show(base: Path, setting: Setting) -> int:
     """All acts below directory `base`; 0 if every claim was true."""
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]  # a TextIOWrapper
     rig = Rig(base)
@@ -174,7 +189,10 @@ def show(base: Path, place: str) -> int:
     (rig.policies.parent / "agent.yaml").write_text(AGENT)
     try:
         stage = Stage(rig, rig.workload(HOT_MIB, COLD_MIB))
-        _play(stage, place)
+        if setting.obstacle:
+            _play_for_watching(stage, setting)
+        else:
+            _play(stage, setting)
     except AssertionError as error:
         print(f"\nThe demo failed: {error}", flush=True)
         return 1
@@ -183,28 +201,59 @@ def show(base: Path, place: str) -> int:
     return 0
 
 
-def _play(stage: Stage, place: str) -> None:
+def _introduce(stage: Stage, setting: Setting, policy: str) -> PolicyStatus:
     rig, work = stage.rig, stage.work
-    stage.act(f"1. On {place}: a process and a policy")
+    stage.act(f"1. On {setting.place}: a process and a policy")
     stage.say(f"  A process (pid {work.pid}) uses {HOT_MIB} MiB all the time, and has touched")
-    stage.say(f"  another {COLD_MIB} MiB once. This policy goes into policies.d/:\n")
-    stage.say("".join(f"    {line}\n" for line in POLICY.splitlines()).rstrip("\n"))
+    stage.say(f"  another {COLD_MIB} MiB once.")
+    if setting.swap:
+        stage.say(f"  The machine has little swap: the demo adds {setting.swap}.")
+    stage.say("  This policy goes into policies.d/:\n")
+    stage.say("".join(f"    {line}\n" for line in policy.splitlines()).rstrip("\n"))
     rig.start()
-    rig.put("cold-memory", POLICY)
-    first = stage.policy()
+    rig.put("cold-memory", policy)
+    first = rig.wait_state("cold-memory", "active", "observing")
     stage.say("\n  The agent:\n")
     stage.tell_log()
+    return first
+
+
+def _play_for_watching(stage: Stage, setting: Setting) -> None:
+    """What can be shown where nothing can be paged out: how much would be."""
+    stage.say(f"Nothing is paged out: {setting.obstacle}. So it is shown what would be.")
+    _introduce(stage, setting, OBSERVE)
+    stage.act("2. What is cold is found, and nothing is done about it")
+    wait_for("the cold part to be found", lambda: _matched_mib(stage.rig) > COLD_MIB * 0.9, 60)
+    time.sleep(2 * _SAMPLE_S)
+    stage.run("damosctl", "status")
+    matched = _matched_mib(stage.rig)
+    stage.expect(f"{matched:.0f} MiB match the policy", matched < COLD_MIB + 96)
+    stage.expect("all memory is where it was", stage.work.swap_mib() == 0)
+    code = stage.rig.stop()
+    stage.tell_log()
+    stage.expect("the agent has left", code == 0)
+
+
+def _matched_mib(rig: Rig) -> float:
+    told = rig.policy("cold-memory")
+    matched = told.schemes[0].matched_bytes if told and told.schemes else None
+    return (matched or 0) / 2**20
+
+
+def _play(stage: Stage, setting: Setting) -> None:
+    rig, work = stage.rig, stage.work
+    first = _introduce(stage, setting, POLICY)
+    who = _who(rig, first)
 
     stage.act("2. What is cold goes, at most 8 MiB a second")
     stage.chart(lambda: work.swap_mib() > COLD_MIB / 3, 60)
 
     stage.act("3. The quota is edited to 32 MiB while it runs")
+    loaded = len(rig.events("policy_loaded"))
     rig.put("cold-memory", FAST)
-    wait_for("the commit", lambda: _committed(rig))
+    wait_for("the edit", lambda: _in_force(rig, first, loaded))
     stage.tell_log()
-    again = stage.policy()
-    same = again.kdamond_pid == first.kdamond_pid
-    stage.expect(f"the same kdamond ({again.kdamond_pid}) goes on with all it has learned", same)
+    stage.expect(f"{who} goes on with all it has learned", _who(rig, stage.policy()) == who)
     stage.say("")
     stage.chart(lambda: work.swap_mib() > COLD_MIB * 0.85, 90)
     stage.say("")
@@ -215,12 +264,12 @@ def _play(stage: Stage, place: str) -> None:
     wait_for("the rejection", lambda: rig.events("policy_rejected"))
     stage.tell_log()
     status = stage.policy()
-    still = status.kdamond_pid == first.kdamond_pid and status.stale_since is not None
+    still = _who(rig, status) == who and status.stale_since is not None
     stage.expect("the last good version goes on", still)
 
     stage.act("5. The policy is removed")
     rig.remove("cold-memory")
-    wait_for("the removal", lambda: rig.status().pool == 0)
+    wait_for("the removal", lambda: _is_idle(rig))
     stage.tell_log()
     code = rig.stop()
     stage.tell_log()
@@ -230,8 +279,24 @@ def _play(stage: Stage, place: str) -> None:
         f"what is in use stayed: {rss:.0f} of {HOT_MIB + COLD_MIB} MiB are resident",
         HOT_MIB * 0.9 < rss < HOT_MIB + COLD_MIB / 4,
     )
+    hot = range_use(work.pid, work.hot)
+    stage.expect(f"of them {hot.rss:.0f} of the {HOT_MIB} in use", hot.rss > HOT_MIB * 0.9)
 
 
-def _committed(rig: Rig) -> bool:
+def _who(rig: Rig, policy: PolicyStatus) -> str:
+    """Who monitors and acts, in words that name the very thread or process."""
+    if policy.backend == "kernel":
+        return f"the same kdamond ({policy.kdamond_pid})"
+    return f"the same monitor process ({rig.status().monitor_pid})"
+
+
+def _in_force(rig: Rig, policy: PolicyStatus, loaded: int) -> bool:
+    if policy.backend != "kernel":
+        return len(rig.events("policy_loaded")) > loaded
     events = rig.events("slot_committed")
     return any(e["change"] == "commit" and "quotas/bytes" in e["reason"] for e in events)
+
+
+def _is_idle(rig: Rig) -> bool:
+    status = rig.status()
+    return not status.policies and status.pool == 0 and status.monitor_pid is None
