@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make demo`: an agent at work on this machine, by DAMON where it is free, else by its own monitor.
+"""`make demo`: an agent at work on this machine, by DAMON where it is free, else without it.
 
 `--guest` shows it in a lab guest with a kernel whose DAMON can do everything.
 """
