@@ -185,3 +185,18 @@ def _check_apply_interval(scheme: Scheme, monitoring: Monitoring, at: Loc) -> It
         message = f"apply_interval {format_duration(interval)} is shorter than "
         message += f"sampling_interval {format_duration(monitoring.sample_us)}"
         yield Issue("DA064", (*at, "apply_interval"), message)
+    elif interval is not None:
+        yield from _check_starvation(interval, monitoring, at)
+
+
+def _check_starvation(interval_us: int, monitoring: Monitoring, at: Loc) -> Iterator[Issue]:
+    """kdamond_tune_intervals() ends in damon_set_attrs(), which puts off every scheme."""
+    goal = monitoring.intervals_goal
+    if goal is None or not monitoring.sample_us:
+        return
+    samples = max(monitoring.aggr_us // monitoring.sample_us, 1)
+    shortest_us = goal.aggrs * goal.min_sample_us * samples
+    if goal.aggrs and interval_us > shortest_us:
+        message = f"apply_interval {format_duration(interval_us)} may never end: tuning of the "
+        message += f"intervals, as often as every {format_duration(shortest_us)}, starts it anew"
+        yield Issue("DA067", (*at, "apply_interval"), message, "leave it out")

@@ -427,6 +427,17 @@ SENSE_CODES: Final[tuple[Row, ...]] = (
         "Write access_rate: {min: 5%}, for example.",
     ),
     (
+        "DA067",
+        "warning",
+        "The scheme may hardly ever be applied",
+        (
+            "Each time the kernel tunes its intervals, every `aggregations` aggregations, it also "
+            "starts to wait for the next application anew. A longer apply_interval never ends "
+            "while tuning goes on."
+        ),
+        "Leave apply_interval out: the scheme is then applied after each aggregation.",
+    ),
+    (
         "DA070",
         "error",
         "The watermarks are not in order",

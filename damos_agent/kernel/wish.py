@@ -21,11 +21,16 @@ from damos_agent.model.damon import (
     Placement,
     SlotRecord,
     TargetSpec,
+    Tree,
 )
 from damos_agent.model.feature import Features, Ops
 from damos_agent.model.policy import AddressRange, Policy
 
 Ranges = Callable[[int], tuple[AddressRange, ...]]
+
+_AGE = "/access_pattern/age/"
+_NEAR = 4
+"""A quarter more or less is near enough."""
 
 _NOWHERE = (AddressRange(4096, 8192),)
 
@@ -58,7 +63,8 @@ def desire(policy: Policy, known: Knowledge) -> Desired:
     trees = []
     for targets in (steady, staging):
         context = lower(policy, targets, known.features, running=running, primed=primed)
-        trees.append(render(context, known.features))
+        tree = render(context, known.features)
+        trees.append(_leave_near_ages(tree, known.slot.tree) if running and known.slot else tree)
     return Desired(
         policy=policy.name,
         tree=trees[0],
@@ -107,6 +113,24 @@ def _running_intervals(
     if record.base_intervals != base or AGGR_US not in slot.tree:
         return None
     return Intervals(int(slot.tree[SAMPLE_US]), int(slot.tree[AGGR_US]))
+
+
+def _leave_near_ages(tree: Tree, held: Tree) -> Tree:
+    """Ages as they are held, where the intervals have moved by so little that a commit is not worth
+    it.
+
+    The kernel's tuner never comes to rest: without this every look at it would end in a commit.
+    """
+    near = {
+        path: held[path]
+        for path, value in tree.items()
+        if _AGE in path and path in held and _is_near(int(value), int(held[path]))
+    }
+    return {**tree, **near}
+
+
+def _is_near(wanted: int, held: int) -> bool:
+    return 0 < abs(wanted - held) * _NEAR <= held
 
 
 def _prime(

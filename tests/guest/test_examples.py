@@ -253,11 +253,11 @@ def test_hot_memory_is_promoted_and_idle_memory_demoted(rig: Rig) -> None:
     measured = 10_000 * meminfo(0)["MemFree"] / meminfo(0)["MemTotal"]
     assert abs(goal["current"] - measured) < 1500
 
-    # The kernel has chosen its intervals, and the age follows them.
+    # The kernel has chosen its intervals, and the age follows them, but not every little move.
     status = wait_for("tuned intervals", lambda: _tuned(rig, "tiering-demote"))
     pattern = f"{status.slot}/contexts/0/schemes/0/access_pattern/age/min"
-    expected = str(math.ceil(3_000_000 / status.aggr_us))
-    wait_for("ages in new counts", lambda: sysfs(pattern) == expected)
+    expected = math.ceil(3_000_000 / status.aggr_us)
+    wait_for("ages in new counts", lambda: abs(int(sysfs(pattern)) - expected) * 3 <= expected)
     rig.close()
 
 

@@ -290,6 +290,23 @@ def test_tuned_intervals_are_kept_by_a_commit_and_ages_follow_them() -> None:
     assert running["monitoring_attrs/intervals/aggr_us"] == "1000000"
 
 
+def test_a_little_tuning_is_no_reason_for_a_commit() -> None:
+    """The tuner never comes to rest: within a quarter ages stay as they are, beyond they follow."""
+    desk = Desk(SimulatedDamon("7.3"))
+    policy = reclaim("a", desk.damon.spawn())
+    goal = IntervalsGoal(400, 3, 5_000, 10_000_000)
+    policy = replace(policy, monitoring=replace(policy.monitoring, intervals_goal=goal))
+    desk.settle({"a": policy})
+    state = f"{desk.damon.root}/kdamonds/0/state"
+    desk.damon.tune(0, 6_000, 120_000)  # 2 s are 17 aggregations now, not 20
+    desk.damon.write(state, "update_tuned_intervals")
+    assert desk.plan({"a": policy}).empty
+    desk.damon.tune(0, 8_000, 160_000)  # 13
+    desk.damon.write(state, "update_tuned_intervals")
+    made = desk.plan({"a": policy})
+    assert [work.reason for work in made.slots] == ["schemes/0/access_pattern/age/min"]
+
+
 def test_changing_the_kind_of_target_restarts_that_one_kdamond(desk: Desk) -> None:
     """The operation set cannot change by commit; the others' kdamonds go on."""
     other = reclaim("b", desk.damon.spawn())
