@@ -20,6 +20,7 @@ metadata:
   name: reclaim
 spec:
   mode: enforce
+  backend: kernel
   target:
     pid: {pid}
   monitoring:
@@ -88,7 +89,7 @@ def test_a_policy_from_drop_to_removal(rig: Rig) -> None:
     # A bad edit: the error says where, the old version goes on.
     rig.put("reclaim", POLICY.format(pid=work.pid, size="64M"))
     rejected = wait_for("the rejection", lambda: rig.events("policy_rejected"))[-1]
-    assert f"{rig.policies}/reclaim.yaml:19:15" in rejected["findings"][0]
+    assert f"{rig.policies}/reclaim.yaml:20:15" in rejected["findings"][0]
     assert "MiB" in rejected["findings"][0]
     after = rig.policy("reclaim")
     assert after is not None

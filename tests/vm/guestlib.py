@@ -61,8 +61,10 @@ def set_damon_stat(*, enabled: bool) -> bool:
 
 
 def reset_damon() -> None:
-    """Every kdamond of the sysfs interface is off and its directory gone."""
+    """Every kdamond of the sysfs interface is off and its directory gone, where there is one."""
     require_guest()
+    if not DAMON_ADMIN.exists():
+        return
     for state in DAMON_ADMIN.glob("kdamonds/[0-9]*/state"):
         if state.read_text(encoding="ascii").strip() == "on":
             with suppress(OSError):  # one that ends by itself meanwhile answers EPERM
