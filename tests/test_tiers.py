@@ -13,7 +13,7 @@ JUNIT = """\
   <testcase classname="tests.a" name="test_left@6.12"><skipped message="since 6.15" /></testcase>
 </testsuite></testsuites>
 """
-OLD = (Case("a@6.12", "passed"), Case("a@6.18", "passed"))
+OLD = (Case("a@6.1", "passed"), Case("a@6.12", "passed"), Case("a@6.18", "passed"))
 
 
 def test_junit_is_read() -> None:
