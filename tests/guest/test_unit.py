@@ -66,3 +66,12 @@ def test_the_watchdog_is_fed(seen: Any) -> None:
 
 def test_stop_leaves_nothing_running(seen: Any) -> None:
     assert seen["stopped"] == {"kdamonds": "0", "result": "success", "record_kept": True}
+
+
+def test_in_user_space_the_missing_privilege_is_named_and_the_drop_in_grants_it(seen: Any) -> None:
+    """The very drop-in of the wheel."""
+    state, reason = seen["userspace"]["without"]
+    assert state == "unsupported"
+    assert "CAP_" in reason
+    assert seen["userspace"]["with"] == ["active", ""]
+    assert seen["userspace"]["swap_mib"] > 6

@@ -17,7 +17,7 @@ from typing import Any
 
 from tests.guest.examples import example
 from tests.guest.rig import ADMIN, PROJECT, Workload, start_workload, wait_for
-from tests.vm.guestlib import require_guest
+from tests.vm.guestlib import require_guest, zram_swap
 
 ENVIRONMENT = Path("/usr/lib/damos-agent")
 CONFIG = Path("/etc/damos-agent")
@@ -145,7 +145,35 @@ def signal_and_restart(name: str) -> dict[str, Any]:
     return {"same_kdamonds": kdamonds() == before, "same_main": show("MainPID") == main}
 
 
-def life() -> dict[str, Any]:
+def in_user_space(work: Workload) -> dict[str, Any]:
+    """The same policy without DAMON: without the drop-in it says what is missing, with it acts."""
+    shipped = ENVIRONMENT / "lib/systemd/system/damos-agent.service.d"
+    drop_in = next(shipped.glob("*userspace-monitor*"))
+    edits = {
+        "mode": "enforce",
+        "backend": "userspace",
+        "target.process": {"exe": Path(sys.executable).resolve().name, "user": "nobody"},
+        "schemes.0.pattern.age.min": "3s",
+    }
+    (CONFIG / "policies.d/reclaim.yaml").write_text(example(NAME, edits))
+    run("systemctl", "restart", AGENT)
+    without = wait_for("the missing privilege", lambda: _settled({"unsupported"}))
+    shutil.copy(drop_in, DROP_INS / drop_in.name.removesuffix(".example"))
+    run("systemctl", "daemon-reload")
+    run("systemctl", "restart", AGENT)
+    with_drop_in = wait_for("the policy in user space", lambda: _settled({"active"}))
+    with zram_swap(256):
+        wait_for("cold memory to go", lambda: work.swap_mib() > 6)
+        run("systemctl", "stop", AGENT)
+        return {"without": without, "with": with_drop_in, "swap_mib": work.swap_mib()}
+
+
+def _settled(wanted: set[str]) -> list[str] | None:
+    state, reason = states().get(NAME, ("", ""))
+    return [state, reason] if state in wanted else None
+
+
+def life(work: Workload) -> dict[str, Any]:
     """From enable to disable, and what was seen on the way."""
     seen: dict[str, Any] = {}
     run("systemctl", "daemon-reload")
@@ -184,6 +212,7 @@ def life() -> dict[str, Any]:
         "result": show("Result"),
         "record_kept": Path("/run/damos-agent").is_dir(),
     }
+    seen["userspace"] = in_user_space(work)
     return seen
 
 
@@ -204,7 +233,7 @@ def main() -> None:
     configure()
     work: Workload = start_workload(2, 8, "--uid", "65534")
     try:
-        seen = life()
+        seen = life(work)
     except AssertionError:
         log = ["journalctl", "--no-pager", "-n", "60", "-u", AGENT]
         sys.stderr.write(subprocess.run(log, capture_output=True, text=True, check=False).stdout)
