@@ -19,8 +19,8 @@ $(READY): pyproject.toml .ci/venv
 
 venv: $(READY) ## the virtual environment, with everything tests need
 
-demo: $(READY) ## show an agent at work: here if DAMON is free, else in a guest (root)
-	@$(PY) -m tests.guest.demo
+demo: $(READY) ## show an agent at work on this machine; GUEST=1: in a guest with all of DAMON
+	@$(PY) -m tests.guest.demo $(if $(GUEST),--guest)
 
 test: check ## everything: check, unit tests, real kernels 6.12 and 7.3 (root)
 	@$(PY) -m tests.tiers unit lab
