@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from damos_agent.agent.survey import Machine
 from damos_agent.host.goal import PsiSample, read_goal_current, read_psi_sample
@@ -95,13 +95,17 @@ class OutcomeReader:
         self, policy: Policy, stats: SlotStats, last: _Asked | None
     ) -> tuple[SchemeOutcome, ...]:
         before = last.stats.schemes if last else ()
-        return tuple(
+        found = [
             self._scheme(
                 index, scheme, stats.schemes[index], before[index] if index < len(before) else None
             )
             for index, scheme in enumerate(policy.schemes)
             if index < len(stats.schemes)
-        )
+        ]
+        if policy.mode is Mode.OBSERVE:
+            # What only counts has no quota, and the one it would have is not spent.
+            found = [replace(one, effective_bytes=None) for one in found]
+        return tuple(found)
 
     def _scheme(
         self, index: int, scheme: Scheme, now: SchemeStats, before: SchemeStats | None
