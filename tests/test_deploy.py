@@ -69,3 +69,20 @@ def test_the_pod_has_the_capabilities_of_the_unit() -> None:
     assert context["capabilities"]["drop"] == ["ALL"]
     assert {f"CAP_{name}" for name in context["capabilities"]["add"]} == set(bounding[1].split())
     assert "privileged" not in context
+
+
+def test_without_damon_the_pod_has_what_the_monitor_needs_and_no_damon() -> None:
+    """The overlay patches what is there, and gives what the unit's drop-in gives."""
+    overlay = BASE.with_name("kubernetes-without-damon")
+    patch = yaml.safe_load((overlay / "monitor.yaml").read_text())
+    pod = patch["spec"]["template"]["spec"]
+    drop_in = BASE.parents[1] / "systemd/damos-agent.service.d/20-userspace-monitor.conf.example"
+    granted = re.search(r"^CapabilityBoundingSet=(.*)$", drop_in.read_text(), re.MULTILINE)
+    assert granted
+    added = pod["containers"][0]["securityContext"]["capabilities"]["add"]
+    assert [f"CAP_{name}" for name in added] == granted[1].split()
+    base = yaml.safe_load((BASE / "daemonset.yaml").read_text())
+    assert patch["metadata"]["name"] == base["metadata"]["name"]
+    assert pod["containers"][0]["name"] == CONTAINER["name"]
+    gone = [one["mountPath"] for one in pod["containers"][0]["volumeMounts"]]
+    assert {MOUNTS[path] for path in gone} == {one["name"] for one in pod["volumes"]}
