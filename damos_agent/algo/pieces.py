@@ -40,7 +40,10 @@ def thin(pieces: list[Region], most: int) -> list[Region]:
         left, right = pieces[index], pieces[index + 1]
         left.end = right.end
         left.age = min(left.age, right.age)
+        # Where one was accessed and the other was not, being idle now is news about both.
+        left.last_nr_accesses = max(left.last_nr_accesses, right.last_nr_accesses)
         left.unknown = max(left.unknown, right.unknown)
+        left.last_unknown = max(left.last_unknown, right.last_unknown)
         del pieces[index + 1]
     return pieces
 

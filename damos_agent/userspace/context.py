@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from random import Random
 from typing import Final
 
@@ -16,8 +15,8 @@ from damos_agent.algo.turn import Round
 from damos_agent.host.filesystem import Filesystem
 from damos_agent.host.roots import Roots
 from damos_agent.model.damon import Placement
-from damos_agent.model.errors import DamosError, HostError, OwnershipError
-from damos_agent.model.policy import Mode, Policy
+from damos_agent.model.errors import UnsupportedError
+from damos_agent.model.policy import Mode, Monitoring, Policy
 from damos_agent.model.userspace import (
     Canaries,
     ContextReport,
@@ -25,6 +24,7 @@ from damos_agent.model.userspace import (
     SnapshotRegion,
     Work,
 )
+from damos_agent.userspace.account import Account
 from damos_agent.userspace.actions import note
 from damos_agent.userspace.actor import ProcessActor
 from damos_agent.userspace.canary import CanaryGate
@@ -34,71 +34,72 @@ from damos_agent.userspace.effect import PAGE_BYTES
 from damos_agent.userspace.filtering import FilteringActor
 from damos_agent.userspace.governor import Governor, Wanted
 from damos_agent.userspace.handle import Effects
-from damos_agent.userspace.monitor_lock import MonitorLock
-from damos_agent.userspace.probe import MappingSampler, PageSampler, ProbeInfo
+from damos_agent.userspace.probe import ProbeInfo
 from damos_agent.userspace.schemes import Schemes, shape
-
-Sampler = PageSampler | MappingSampler
+from damos_agent.userspace.settings import SEES_GUESTS
+from damos_agent.userspace.untouchable import is_virtual_machine
+from damos_agent.userspace.watched import Sampler, Target, Watched
 
 ACTION_BP: Final = 5_000
 """Actions may take half a core at most, whatever the policy's quota allows."""
-REOPEN_US: Final = 1_000_000
-"""Processes that could not be watched are tried again after so long."""
-
-
-@dataclass(slots=True)
-class Target:
-    """A process that is watched."""
-
-    process: Placement
-    sampler: Sampler
-    lock: MonitorLock
-    regions: list[Region] = field(default_factory=list)
-    seen: bool = False
-
-    def close(self) -> None:
-        """Give everything back."""
-        self.sampler.close()
-        self.lock.close()
+_ROUND_US: Final = 500_000
+"""A round of actions lasts no longer: meanwhile nothing else is looked at."""
+_OPENING_NS: Final = 5_000_000
+"""CPU time after which opening processes is left for later."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What contexts use of the machine, shared by all of them."""
+    """What contexts use of the machine, shared by all of them. `cpu_ns`: this thread's time."""
 
     fs: Filesystem
     roots: Roots
     effects: Effects
     rng: Random
+    cpu_ns: Callable[[], int] = time.thread_time_ns
 
 
 class Context(ABC):
-    """`due_us`: when `turn` wants to be called, on the clock of the caller."""
+    """`due_us`: when `turn` wants to be called, on the clock of the caller.
+
+    `ticks`: of how many of the schemes' ticks a look at the memory consists. `per_target`: the
+    regions a process takes at least.
+    """
+
+    ticks = 1
+    per_target = 1
 
     def __init__(self, work: Work, info: ProbeInfo, intervals: Intervals, tools: Tools) -> None:
         self.policy = work.policy
         self.info = info
         self.intervals = intervals
         self.tools = tools
-        self.targets: dict[Placement, Target] = {}
-        self.due_us = 0
         self.stall_us = 0
         self.stretched = 1.0
         self.stretch_reason = ""
         self.notes: dict[str, None] = {}
-        self._wanted: tuple[Placement, ...] = ()
-        self._left_out: dict[Placement, str] = {}
-        self._reopen_us = 0
-        self._cpu_ns = 0
-        self._cpu_since_us: int | None = None
-        self._cpu_bp = 0
+        self.now_us = 0
+        self._work_us = 0
+        self._dropped = False
         self._last_window: tuple[Intervals, list[tuple[int, ...]]] = (intervals, [])
+        self.watched = Watched(tools.roots.run, self._open, self._most_targets())
         self.governor = self._govern()
-        self.schemes = Schemes(tools.fs, tools.roots, self.policy, intervals)
+        self.account = Account(self.policy.monitoring.userspace.cpu_bp)
+        self.schemes = Schemes(tools.fs, tools.roots, self.policy, intervals, self.ticks)
         # One for the life of the context: what was found hot stays spared over an edit.
-        self.gate = CanaryGate(CanaryBook(self._canary_limits()), tools.rng)
-        self._actor = self._make_actor()
-        self.retarget(work.processes)
+        self.gate = CanaryGate(CanaryBook(CanaryLimits(wait_us=intervals.aggr_us)), tools.rng)
+        self._actor = self._make_actor(self.policy)
+        self.watched.want(work.processes)
+
+    @property
+    def due_us(self) -> int:
+        """See the class."""
+        return min(self._work_us, self.watched.next_us)
+
+    @property
+    def targets(self) -> dict[Placement, Target]:
+        """Who is watched."""
+        return self.watched.targets
 
     @abstractmethod
     def wanted(self) -> Wanted:
@@ -110,80 +111,86 @@ class Context(ABC):
 
     @abstractmethod
     def work(self, now_us: int) -> None:
-        """Look, judge, act; sets `due_us`."""
-
-    def turn(self, now_us: int) -> None:
-        """What is due now."""
-        if now_us >= self._reopen_us:
-            self._reopen_us = now_us + REOPEN_US
-            self.open_missing()
-        self.work(now_us)
-
-    def edit(self, policy: Policy) -> None:
-        """The policy has changed: what was learned of its processes stays."""
-        monitoring_changed = policy.monitoring != self.policy.monitoring
-        self.policy = policy
-        if monitoring_changed:
-            self.governor = self._govern()
-            self.change_intervals(Intervals(self.wanted().sample_us, self.wanted().aggr_us))
-        self.schemes.renew(policy, self.intervals)
-        self.notes.clear()
-        self._actor.inner.close()
-        self._actor = self._make_actor()
+        """Look, judge, act."""
 
     @abstractmethod
-    def change_intervals(self, new: Intervals) -> None:
-        """Run with others from now on, with shares and ages kept."""
+    def plan(self, spent_ns: int, now_us: int, debt_us: int) -> int:
+        """Work has taken that much CPU time: how long until the next, in µs.
+
+        `debt_us`: in how long its budget will have caught up.
+        """
+
+    @abstractmethod
+    def rest(self) -> None:
+        """Nothing is looked at for a while: what was begun tells nothing any more."""
+
+    @abstractmethod
+    def follow_monitoring(self, old: Monitoring) -> None:
+        """The policy's intervals may have changed."""
+
+    def turn(self, now_us: int, since_ns: int | None = None) -> None:
+        """What is due now. `since_ns`: CPU time of this thread from which on it worked for us."""
+        begun = self.tools.cpu_ns() if since_ns is None else since_ns
+        self.now_us = now_us
+        self._actor.cpu_ns = 0
+        if now_us >= self.watched.next_us:
+            self._open_missing()
+        resting_us = self.schemes.rest_us(now_us)
+        working = now_us >= self._work_us
+        if working and resting_us:
+            self.rest()
+        elif working:
+            self.work(now_us)
+        self._follow_dropped()
+        spent = self.tools.cpu_ns() - begun - self._actor.cpu_ns
+        debt_us = self.account.spend(spent, now_us)
+        if working:
+            self._work_us = now_us + (resting_us or self.plan(spent, now_us, debt_us))
+
+    def edit(self, policy: Policy) -> None:
+        """The policy has changed: what was learned of its processes stays.
+
+        Raises `UnsupportedError` before anything has changed.
+        """
+        actor, was = self._make_actor(policy), self._actor
+        old, self.policy = self.policy.monitoring, policy
+        if policy.monitoring != old:
+            self.watched.most = self._most_targets()
+            self.account.budget_bp = policy.monitoring.userspace.cpu_bp
+            self.governor = self._govern()
+            self.follow_monitoring(old)
+        self.schemes.renew(policy, self.intervals)
+        self.notes.clear()
+        self._actor = actor
+        was.inner.close()
+
+    def set_intervals(self, new: Intervals) -> None:
+        """They run from now on."""
+        self.intervals = new
+        self.schemes.renew(self.policy, new)
+        self.gate.book.limits = CanaryLimits(wait_us=new.aggr_us)
 
     def retarget(self, processes: Iterable[Placement]) -> None:
         """Watch exactly these; what is known of those that stay is kept."""
-        self._wanted = tuple(processes)
-        for process in set(self.targets) - set(self._wanted):
-            self.drop(process)
-        self._left_out = {p: why for p, why in self._left_out.items() if p in self._wanted}
-        self.open_missing()
-
-    def open_missing(self) -> None:
-        """Open whom we do not watch yet, or watched until it called exec."""
-        renewed = []
-        for process in self._wanted:
-            if process in self.targets:
-                continue
-            try:
-                lock = MonitorLock(self.tools.roots.run, process)
-            except (HostError, OwnershipError) as error:
-                self._left_out[process] = str(error)
-                continue
-            try:
-                self.targets[process] = Target(process, self.open(process), lock)
-            except ProcessLookupError:
-                lock.close()
-            except DamosError as error:
-                lock.close()
-                self._left_out[process] = str(error)
-            else:
-                self._left_out.pop(process, None)
-                renewed.append(process)
-        self._actor.inner.follow(self.targets, renewed)
+        if self.watched.want(processes):
+            self._actor.inner.follow(self.targets)
 
     def drop(self, process: Placement) -> None:
         """It has gone, or its memory has."""
-        self.targets.pop(process).close()
-        self._actor.inner.follow(self.targets)
+        self.watched.drop(process)
+        self._dropped = True
 
     def refuse(self, process: Placement, reason: str) -> None:
         """Watch it no longer, and say why."""
-        self._left_out[process] = reason
-        self.drop(process)
+        self.watched.refuse(process, reason, self.now_us)
+        self._dropped = True
 
     def apply(self, now_us: int, tick: int, left_bp: int, size_limit: int) -> None:
         """A round of the schemes that are due."""
         if not self.schemes.due(tick):
             return
-        # Whose memory was never looked at is not idle.
-        targets = [(t.process, t.regions) for t in self.targets.values() if t.seen]
-        budget_us = self.governor.round_budget_us()
-        self._actor.begin_round(budget_us, now_us)
+        targets = [(process, self._evidence(process)) for process in self.watched.placed]
+        self._actor.begin_round(min(self.governor.round_budget_us(), _ROUND_US))
         round_ = Round(
             self._actor,
             now_us,
@@ -196,18 +203,9 @@ class Context(ABC):
         )
         walked = self.schemes.apply(round_, targets)
         for (process, _), regions in zip(targets, walked, strict=True):
-            self.targets[process].regions = regions
+            if regions:
+                self.targets[process].regions = regions
         self.governor.acted(self._actor.took_ns)
-
-    def account(self, cpu_ns: int, now_us: int) -> None:
-        """Monitoring took that much CPU time."""
-        if self._cpu_since_us is None:
-            self._cpu_since_us = now_us
-        self._cpu_ns += cpu_ns
-        past = now_us - self._cpu_since_us
-        if past >= 10_000_000:
-            self._cpu_bp = self._cpu_ns * 10 // past
-            self._cpu_ns, self._cpu_since_us = 0, now_us
 
     def keep_snapshot(self) -> None:
         """Remember what the window that is over has shown."""
@@ -239,10 +237,10 @@ class Context(ABC):
     def report(self, *, snapshot: bool = False) -> ContextReport:
         """How it fares."""
         stats = self.gate.book.stats
-        nobody = self._wanted and not self.targets and len(self._left_out) == len(self._wanted)
+        reasons = dict.fromkeys(self.watched.left_out.values())
         return ContextReport(
             policy=self.policy.name,
-            refused="; ".join(dict.fromkeys(self._left_out.values())) if nobody else "",
+            refused="; ".join(reasons) if self.watched.all_left_out else "",
             probe=self.info.name,
             granularity=self.info.granularity,
             targets=len(self.targets),
@@ -252,7 +250,7 @@ class Context(ABC):
             schemes=self.schemes.stats(),
             stretched=round(self.stretched, 2),
             stretch_reason=self.stretch_reason,
-            cpu_bp=self._cpu_bp,
+            cpu_bp=self.account.spent_bp,
             stall_us=self.stall_us,
             notes=self._notes(),
             canaries=Canaries(
@@ -266,33 +264,56 @@ class Context(ABC):
 
     def close(self) -> None:
         """Give everything back."""
-        for process in tuple(self.targets):
-            with suppress(OSError):
-                self.drop(process)
+        self.watched.close()
         self._actor.inner.close()
 
+    def _open(self, process: Placement) -> Sampler:
+        fs, roots = self.tools.fs, self.tools.roots
+        if self.info.name not in SEES_GUESTS and is_virtual_machine(fs, roots, process.pid):
+            raise UnsupportedError(
+                f"process {process.pid} runs a virtual machine, whose accesses this probe is "
+                "blind for",
+                hint="monitor the guest from inside, or use a kernel with DAMON",
+            )
+        return self.open(process)
+
+    def _open_missing(self) -> None:
+        end_ns = self.tools.cpu_ns() + _OPENING_NS
+        opened = self.watched.open_missing(self.now_us, lambda: self.tools.cpu_ns() >= end_ns)
+        if opened or self._dropped:
+            # At once, not when they are acted on: whoever calls exec meanwhile is then found out.
+            self._dropped = False
+            self._actor.inner.follow(self.targets, opened)
+
+    def _follow_dropped(self) -> None:
+        if self._dropped:
+            self._dropped = False
+            self._actor.inner.follow(self.targets)
+
+    def _evidence(self, process: Placement) -> list[Region]:
+        """The regions schemes may judge: whose memory was never looked at is not idle."""
+        target = self.targets.get(process)
+        return target.regions if target is not None and target.seen else []
+
     def _notes(self) -> tuple[str, ...]:
-        left_out = dict.fromkeys(self._left_out.values()) if self.targets else {}
+        left_out = dict.fromkeys(self.watched.left_out.values()) if self.targets else {}
         actions = (note(scheme.action) for scheme in self.policy.schemes)
         enforced = actions if self.policy.mode is Mode.ENFORCE else ()
         return tuple(dict.fromkeys((*filter(None, enforced), *self.notes, *left_out)))
 
-    def _make_actor(self) -> FilteringActor:
-        specs = shape(self.policy, self.intervals)
-        update_us = self.policy.monitoring.update_us
-        inner = ProcessActor(specs, self.tools.effects, self.gate, update_us)
-        actor = FilteringActor(inner, specs, self.tools.fs, self.tools.roots)
-        inner.follow(self.targets)
-        return actor
+    def _make_actor(self, policy: Policy) -> FilteringActor:
+        specs = shape(policy, self.intervals)
+        inner = ProcessActor(specs, self.tools.effects, self.gate, policy.monitoring.update_us)
+        try:
+            inner.follow(self.targets)
+        except BaseException:
+            inner.close()
+            raise
+        return FilteringActor(inner, specs, self.tools.effects, self.tools.cpu_ns)
 
-    def _canary_limits(self) -> CanaryLimits:
-        return CanaryLimits(wait_us=self.intervals.aggr_us)
+    def _most_targets(self) -> int:
+        return max(self.policy.monitoring.max_regions // self.per_target, 1)
 
     def _govern(self) -> Governor:
         budget = self.policy.monitoring.userspace
         return Governor(self.wanted(), budget.cpu_bp, budget.stall_us, ACTION_BP)
-
-
-def thread_ns() -> int:
-    """CPU time of this thread so far."""
-    return time.thread_time_ns()

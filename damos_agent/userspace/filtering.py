@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from damos_agent.algo.actor import Applied
+from damos_agent.algo.ranges import union
 from damos_agent.algo.region import Region
 from damos_agent.algo.verdict import PageFacts, accepts_page
-from damos_agent.host.filesystem import Filesystem, read_if_there
+from damos_agent.host.filesystem import read_if_there
 from damos_agent.host.process import parse_cgroup
-from damos_agent.host.roots import Roots
 from damos_agent.model.damon import Placement, SchemeSpec
-from damos_agent.model.policy import AddressRange, FilterType
+from damos_agent.model.policy import Action, AddressRange
 from damos_agent.userspace.actor import ProcessActor
+from damos_agent.userspace.handle import Effects
+
+Known = list[tuple[AddressRange, PageFacts]]
 
 
 class FilteringActor:
-    """An `Actor` around the one that acts. `took_ns`: time of all actions of the round."""
+    """An `Actor` around the one that acts.
+
+    `took_ns`: time of all actions of the round; `cpu_ns`: CPU time of this thread that went into
+    actions since it was set to 0.
+    """
 
     def __init__(
-        self, inner: ProcessActor, specs: Sequence[SchemeSpec], fs: Filesystem, roots: Roots
+        self,
+        inner: ProcessActor,
+        specs: Sequence[SchemeSpec],
+        effects: Effects,
+        cpu_ns: Callable[[], int],
     ) -> None:
         self.inner = inner
         self.took_ns = 0
+        self.cpu_ns = 0
         self._specs = tuple(specs)
-        self._fs = fs
-        self._roots = roots
-        self._facts: dict[Placement, list[tuple[AddressRange, PageFacts]]] = {}
+        self._effects = effects
+        self._thread_ns = cpu_ns
+        self._facts: dict[Placement, Known] = {}
 
-    def begin_round(self, budget_us: int, _now_us: int) -> None:
+    def begin_round(self, budget_us: int) -> None:
         """What is known of mappings is read anew in each round, once it is needed."""
         self.took_ns = 0
         self._facts.clear()
@@ -38,10 +51,12 @@ class FilteringActor:
     def apply(self, scheme: int, process: Placement, region: Region) -> Applied:
         """See `algo.actor.Actor`; `passed` tells the bytes that passed the page filters."""
         spec = self._specs[scheme]
-        if not spec.ops_filters:
-            done = self.inner.apply(scheme, process, region)
-        else:
-            done = self._apply_filtered(scheme, process, region)
+        act = self._apply_filtered if spec.ops_filters else self.inner.apply
+        if spec.action == Action.STAT:
+            return act(scheme, process, region)
+        begun = self._thread_ns()
+        done = act(scheme, process, region)
+        self.cpu_ns += self._thread_ns() - begun
         self.took_ns += done.took_ns
         return done
 
@@ -65,19 +80,34 @@ class FilteringActor:
 
     def _passing(
         self, spec: SchemeSpec, process: Placement, region: Region
-    ) -> Iterator[AddressRange]:
-        for where, facts in self._known(process):
-            start, end = max(where.start, region.start), min(where.end, region.end)
-            if start < end and accepts_page(spec.ops_filters, facts):
-                yield AddressRange(start, end)
+    ) -> tuple[AddressRange, ...]:
+        known = self._known(process)
+        first = bisect_right(known, region.start, key=lambda item: item[0].end)
+        last = bisect_left(known, region.end, key=lambda item: item[0].start)
+        return union(
+            AddressRange(max(where.start, region.start), min(where.end, region.end))
+            for where, facts in known[first:last]
+            if accepts_page(spec.ops_filters, facts)
+        )
 
-    def _known(self, process: Placement) -> list[tuple[AddressRange, PageFacts]]:
+    def _known(self, process: Placement) -> Known:
         if process not in self._facts:
-            base = f"{self._roots.proc}/{process.pid}"
-            maps = read_if_there(self._fs, f"{base}/maps") or ""
-            memcg = parse_cgroup(read_if_there(self._fs, f"{base}/cgroup") or "") or None
-            self._facts[process] = list(parse_facts(maps, memcg))
+            fs, base = self._effects.fs, f"{self._effects.roots.proc}/{process.pid}"
+            maps = read_if_there(fs, f"{base}/maps") or ""
+            memcg = parse_cgroup(read_if_there(fs, f"{base}/cgroup") or "") or None
+            self._facts[process] = join_facts(parse_facts(maps, memcg))
         return self._facts[process]
+
+
+def join_facts(facts: Iterable[tuple[AddressRange, PageFacts]]) -> Known:
+    """The same, with neighbours joined of which the same is known."""
+    joined: Known = []
+    for where, fact in facts:
+        if joined and joined[-1][0].end == where.start and joined[-1][1] == fact:
+            joined[-1] = (AddressRange(joined[-1][0].start, where.end), fact)
+        else:
+            joined.append((where, fact))
+    return joined
 
 
 def parse_facts(maps: str, memcg: str | None) -> Iterator[tuple[AddressRange, PageFacts]]:
@@ -94,6 +124,3 @@ def parse_facts(maps: str, memcg: str | None) -> Iterator[tuple[AddressRange, Pa
         anon = True if inode == "0" and private else None if private else False
         facts = PageFacts(anon=anon, memcg=memcg if anon else None)
         yield AddressRange(int(start, 16), int(end, 16)), facts
-
-
-__all__ = ["FilterType", "FilteringActor", "parse_facts"]

@@ -46,10 +46,15 @@ class Ladder:
     probes: dict[ProbeChoice, Probe] = field(default_factory=dict)
     reasons: dict[ProbeChoice, str] = field(default_factory=dict)
 
-    def choose(self, wanted: ProbeChoice) -> Probe:
-        """The probe for a policy. Raises `UnsupportedError` with the reasons of all rungs tried."""
+    def choose(self, wanted: ProbeChoice, *, again: bool = False) -> Probe:
+        """The probe for a policy. Raises `UnsupportedError` with the reasons of all rungs tried.
+
+        `again`: those that failed may work by now.
+        """
         rungs = [wanted] if wanted is not ProbeChoice.AUTO else self._automatic()
         for rung in rungs:
+            if again:
+                self.reasons.pop(rung, None)
             if self._try(rung):
                 return self.probes[rung]
         tried = "; ".join(f"{rung}: {self.reasons[rung]}" for rung in rungs)

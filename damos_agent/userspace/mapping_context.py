@@ -7,8 +7,8 @@ rules of `algo` apply; only merging and splitting do not: what lies inside is no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from damos_agent.algo.attrs import rescale
@@ -18,30 +18,40 @@ from damos_agent.algo.pieces import carry, thin
 from damos_agent.algo.region import Region
 from damos_agent.algo.sampling import roll
 from damos_agent.model.damon import Placement
-from damos_agent.model.errors import UnsupportedError
+from damos_agent.model.policy import Monitoring
 from damos_agent.model.userspace import Work
-from damos_agent.userspace.context import Context, Target, Tools, thread_ns
+from damos_agent.userspace.context import Context, Tools
 from damos_agent.userspace.governor import Wanted
 from damos_agent.userspace.probe import MappingProbe, MappingSampler, MappingUse
 from damos_agent.userspace.settings import MAPPING_SAMPLES, mapping_intervals
-from damos_agent.userspace.untouchable import is_virtual_machine
+from damos_agent.userspace.watched import Target
 
 _STRAY_BYTES: Final = 64 << 10
 _STRAY_SHARE: Final = 1_000
 """Up to 64 KiB or a thousandth of a mapping may be referenced by chance: a lone lookup, a page
 that reclaim or a debugger touched. It still counts as idle."""
 _PIECES: Final = 16
+_SLICE_NS: Final = 20_000_000
+_SLICE_PAUSE: Final = 4
+"""Many processes are walked in slices of 20 ms, with pauses of so many times that in between."""
 
 
 class MappingContext(Context):
-    """One round looks at each process in turn; `_pending` are those still to come."""
+    """A round reads each process in turn, judges and acts, then clears each in turn.
+
+    `_walks` are the processes whose turn in the first (`_reading`) or last part is still to come.
+    """
+
+    ticks = MAPPING_SAMPLES
 
     def __init__(self, work: Work, probe: MappingProbe, tools: Tools) -> None:
         self._probe = probe
         self._tick = 0
-        self._round_us = 0
-        self._spent_ns = 0
-        self._cleared: set[Placement] = set()
+        self._walks: deque[Placement] = deque()
+        self._reading = False
+        self._round_ns = 0
+        self._mean_ns = 0
+        self._planned_us: int | None = None
         super().__init__(work, probe.info, mapping_intervals(work.policy.monitoring.aggr_us), tools)
 
     def wanted(self) -> Wanted:
@@ -52,65 +62,106 @@ class MappingContext(Context):
 
     def open(self, process: Placement) -> MappingSampler:
         """See `Context`."""
-        if is_virtual_machine(self.tools.fs, self.tools.roots, process.pid):
-            raise UnsupportedError(
-                f"process {process.pid} runs a virtual machine, whose accesses this probe is "
-                "blind for",
-                hint="monitor the guest from inside, or use a kernel with DAMON",
-            )
         return self._probe.open(process)
 
-    def change_intervals(self, new: Intervals) -> None:
+    def follow_monitoring(self, old: Monitoring) -> None:
         """See `Context`."""
-        if new == self.intervals:
-            return
+        asked = mapping_intervals(self.policy.monitoring.aggr_us)
+        if asked != mapping_intervals(old.aggr_us):
+            self._change_intervals(asked)
+
+    def rest(self) -> None:
+        """See `Context`."""
+        self._walks.clear()
         for target in self.targets.values():
-            rescale(target.regions, self.intervals, new, at_boundary=True)
-        self.intervals = new
-        self.schemes.renew(self.policy, new)
-        self.gate.book.limits = replace(self.gate.book.limits, wait_us=new.aggr_us)
+            target.armed = False
 
     def work(self, now_us: int) -> None:
-        """The round is over: read what was referenced, judge, act, clear."""
-        begun = thread_ns()
-        for target in tuple(self.targets.values()):
-            if target.process in self._cleared:
-                self._read(target)
+        """A slice of the round, or all of it where it is short."""
+        if not self._walks:
+            self._begin(reading=True)
+        self._walk()
+        if self._reading and not self._walks:
+            self._judge(now_us)
+            self._begin(reading=False)
+            self._walk()
+
+    def plan(self, spent_ns: int, now_us: int, debt_us: int) -> int:
+        """See `Context`: until the next slice, or the next round, as soon as the budgets allow.
+
+        Slices do not wait for the budget, lest what was read is stale when it is acted on.
+        """
+        self._round_ns += spent_ns
+        if self._walks:
+            return spent_ns * _SLICE_PAUSE // 1_000
+        past_us = now_us - self._planned_us if self._planned_us is not None else 0
+        self._planned_us = now_us
+        self.governor.tick(0, past_us * 1_000)
+        # A mean, so that one dear round does not stretch the next by itself.
+        round_ns, self._round_ns = self._round_ns, 0
+        self._mean_ns = (3 * self._mean_ns + round_ns) // 4 if self._mean_ns else round_ns
+        asked_us = self.wanted().aggr_us
+        planned = self.governor.plan_round(asked_us, self._mean_ns // 1_000, self.stall_us)
+        self.stretched, self.stretch_reason = planned.interval_us / asked_us, planned.reason
+        # In steps, so that ages are not counted anew at every round.
+        now_aggr = self.intervals.aggr_us
+        if planned.interval_us > now_aggr or planned.interval_us < now_aggr * 3 // 4:
+            self._change_intervals(mapping_intervals(planned.interval_us))
+        return max(self.intervals.aggr_us, debt_us)
+
+    def _begin(self, *, reading: bool) -> None:
+        self._reading = reading
+        every = self.targets.values()
+        self._walks.extend(t.process for t in every if t.armed or not reading)
+        if reading:
+            self.notes.clear()
+        else:
+            self.stall_us = 0
+
+    def _walk(self) -> None:
+        """As many processes as fit into a slice."""
+        step: Callable[[Target], None] = self._read if self._reading else self._clear
+        end_ns = self.tools.cpu_ns() + _SLICE_NS
+        while self._walks and self.tools.cpu_ns() < end_ns:
+            target = self.targets.get(self._walks.popleft())
+            if target is not None:
+                step(target)
+
+    def _judge(self, now_us: int) -> None:
         self._tick += MAPPING_SAMPLES
         if any(target.seen for target in self.targets.values()):
             self.keep_snapshot()
-            judged = thread_ns()
             self.apply(now_us, self._tick, 0, 0)
-            begun += thread_ns() - judged
-            for target in self.targets.values():
-                roll(target.regions)
-        self.stall_us = 0
-        for target in tuple(self.targets.values()):
-            self._clear(target)
-        self._plan(thread_ns() - begun, now_us)
+        for target in self.targets.values():
+            roll(target.regions)
 
     def _read(self, target: Target) -> None:
+        if not target.armed:
+            return  # opened anew since
+        target.armed = False
         try:
             uses = target.sampler.read()  # type: ignore[union-attr]  # mapping probes open these
         except ProcessLookupError:
             self.drop(target.process)
             return
-        self.stall_us = max(self.stall_us, target.sampler.predicted_stall_us())  # type: ignore[union-attr]
-        most = self.governor.effective.max_regions // max(len(self.targets), 1)
-        watched = largest(uses, max(most, 1))
-        if len(watched) == most < sum(bool(use.rss or use.swap) for use in uses):
-            self.notes[f"only the {most} largest mappings of a process are watched"] = None
+        most = max(self.policy.monitoring.max_regions // len(self.targets), 1)
+        watched = largest(uses, most)
+        self._tell(f"only the {most} largest mappings of a process are watched", watched, uses)
         counted = count(target.regions, watched)
         top = max((region.nr_accesses for region in counted), default=0)
         target.regions = age_and_merge(counted, top // 10, 0)
         target.seen = True
 
+    def _tell(self, text: str, watched: Sequence[MappingUse], uses: Sequence[MappingUse]) -> None:
+        if len(watched) < sum(bool(use.rss or use.swap) for use in uses):
+            self.notes[text] = None
+
     def _clear(self, target: Target) -> None:
-        self._cleared.discard(target.process)
+        target.armed = False
         stall_us = target.sampler.predicted_stall_us()  # type: ignore[union-attr]
-        plan = self.governor.plan_round(self.wanted().aggr_us, 0, stall_us)
-        if plan.refused:
-            self.refuse(target.process, f"process {target.process.pid}: {plan.reason}")
+        planned = self.governor.plan_round(self.wanted().aggr_us, 0, stall_us)
+        if planned.refused:
+            self.refuse(target.process, f"process {target.process.pid}: {planned.reason}")
             return
         self.stall_us = max(self.stall_us, stall_us)
         try:
@@ -118,25 +169,15 @@ class MappingContext(Context):
         except ProcessLookupError:
             self.drop(target.process)
         else:
-            self._cleared.add(target.process)
+            target.armed = True
 
-    def _plan(self, spent_ns: int, now_us: int) -> None:
-        """The next round, as soon as the budgets allow."""
-        past_us = now_us - self._round_us if self._round_us else 0
-        self._round_us = now_us
-        self.governor.tick(0, past_us * 1_000)
-        self.account(spent_ns, now_us)
-        # A mean, so that one dear round does not stretch the next by itself.
-        self._spent_ns = (3 * self._spent_ns + spent_ns) // 4 if self._spent_ns else spent_ns
-        asked_us = self.wanted().aggr_us
-        plan = self.governor.plan_round(asked_us, self._spent_ns // 1_000, self.stall_us)
-        self.stretched = plan.interval_us / asked_us
-        self.stretch_reason = plan.reason
-        # In steps, so that ages are not counted anew at every round.
-        now_aggr = self.intervals.aggr_us
-        if plan.interval_us > now_aggr or plan.interval_us < now_aggr * 3 // 4:
-            self.change_intervals(mapping_intervals(plan.interval_us))
-        self.due_us = now_us + self.intervals.aggr_us
+    def _change_intervals(self, new: Intervals) -> None:
+        """From the next round on; shares and ages stay."""
+        if new == self.intervals:
+            return
+        for target in self.targets.values():
+            rescale(target.regions, self.intervals, new, at_boundary=True)
+        self.set_intervals(new)
 
 
 def largest(uses: Sequence[MappingUse], most: int) -> tuple[MappingUse, ...]:
@@ -162,6 +203,7 @@ def count(regions: Sequence[Region], uses: Iterable[MappingUse]) -> list[Region]
         pieces = thin(carry(regions, position, use.start, use.end), _PIECES)
         for piece in pieces:
             piece.nr_accesses = rate(use)
+            piece.unknown = 0 if piece.nr_accesses else unknown(use)
         found += pieces
     return found
 
@@ -173,3 +215,8 @@ def rate(use: MappingUse) -> int:
     if not use.rss:
         return 0
     return max(1, use.referenced * MAPPING_SAMPLES // use.rss)
+
+
+def unknown(use: MappingUse) -> int:
+    """Others who map the same pages may use them unseen: nobody can tell that they are idle."""
+    return MAPPING_SAMPLES if use.shared * 2 >= use.rss > 0 else 0

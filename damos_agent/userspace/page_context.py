@@ -7,6 +7,9 @@ what actions and walks take never counts as time in which somebody could have ac
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Final
+
 from damos_agent.algo.attrs import rescale
 from damos_agent.algo.fit import fit
 from damos_agent.algo.lower import Intervals
@@ -17,34 +20,40 @@ from damos_agent.algo.split import enforce_min, split
 from damos_agent.algo.tune import tune
 from damos_agent.model.damon import Placement
 from damos_agent.model.errors import HostError
+from damos_agent.model.policy import Monitoring
 from damos_agent.model.userspace import Work
 from damos_agent.userspace.areas import read_areas
-from damos_agent.userspace.context import Context, Target, Tools, thread_ns
+from damos_agent.userspace.context import Context, Tools
 from damos_agent.userspace.effect import PAGE_BYTES
 from damos_agent.userspace.governor import Wanted
 from damos_agent.userspace.probe import PageProbe, PageSampler
-from damos_agent.userspace.settings import page_intervals, region_bounds
+from damos_agent.userspace.settings import affordable, page_intervals, region_bounds
+from damos_agent.userspace.watched import Target
 
-_UPDATE_SHARE = 4
+_RANGES: Final = 3
+"""A process takes at least so many: around heap, mmap area and stack, as in DAMON."""
+_UPDATE_SHARE: Final = 4
 """Reading memory maps may take one part in so many of the monitor's time."""
 
 
 class PageContext(Context):
     """`tick` counts sampling intervals since the start."""
 
+    per_target = _RANGES
+
     def __init__(self, work: Work, probe: PageProbe, tools: Tools) -> None:
         self._probe = probe
+        # As the policy says, or as tuned since; what runs may be slower.
+        self._asked = page_intervals(work.policy.monitoring)
         self._armed: list[Target] = []
         self._tick = 0
-        self._window_end = 0
+        self._windows = 0
+        self._window_end = self._asked.samples
         self._update_us = 0
         self._previous_count = 0
-        self._rotation = 0
         self._size_limit = PAGE_BYTES
         self._ticked_us: int | None = None
-        super().__init__(work, probe.info, page_intervals(work.policy.monitoring), tools)
-        self._samples = self.intervals.samples
-        self._window_end = self._samples
+        super().__init__(work, probe.info, self._asked, tools)
 
     def wanted(self) -> Wanted:
         """See `Context`."""
@@ -54,49 +63,50 @@ class PageContext(Context):
 
     def open(self, process: Placement) -> PageSampler:
         """See `Context`."""
-        self._update_us = 0  # whoever is new has no regions yet
         return self._probe.open(process)
 
-    def change_intervals(self, new: Intervals) -> None:
-        """See `Context`; begins a new window."""
-        if new == self.intervals:
-            return
-        for target in self.targets.values():
-            rescale(target.regions, self.intervals, new, at_boundary=False)
-        self.intervals = new
-        self._window_end = self._tick + new.samples
-        self.schemes.renew(self.policy, new)
-        self.schemes.reschedule(self._tick)
+    def follow_monitoring(self, old: Monitoring) -> None:
+        """See `Context`; begins a new window, if there are others."""
+        now = self.policy.monitoring
+        asked = page_intervals(now)
+        if asked != page_intervals(old) or now.intervals_goal != old.intervals_goal:
+            self._asked = asked
+            self._change_intervals(asked)
+
+    def rest(self) -> None:
+        """See `Context`."""
+        self._armed = []
 
     def work(self, now_us: int) -> None:
         """One sampling interval is over; the next one begins."""
-        begun = thread_ns()
         if self._armed:
             self._check()
             self._tick += 1
         ended = self._tick >= self._window_end and bool(self._armed)
         if ended:
             self._merge()
-        judged = thread_ns()
         if self._armed:
             left = left_bp(self._window_end - self._tick, self.intervals.samples)
             self.apply(now_us, self._tick, left, self._size_limit)
-        resumed = thread_ns()
         if ended:
             self._begin_window()
-        if now_us >= self._update_us:
-            self._update(now_us)
+        self._update(now_us)
         self._arm()
-        spent = judged - begun + thread_ns() - resumed
-        self._govern_tick(spent, now_us)
+
+    def plan(self, spent_ns: int, now_us: int, debt_us: int) -> int:
+        """See `Context`. What became too dear is stretched at once, its counts at its end."""
+        past_us = now_us - self._ticked_us if self._ticked_us is not None else 0
+        self._ticked_us = now_us
+        effective = self.governor.tick(spent_ns, past_us * 1_000)
+        self.stretched, self.stretch_reason = effective.stretched, effective.reason
+        return max(self.intervals.sample_us, effective.sample_us, debt_us)
 
     def _check(self) -> None:
         for target in self._armed:
-            sampler = target.sampler
             if self.targets.get(target.process) is not target:
                 continue  # dropped since
             try:
-                found = sampler.check()  # type: ignore[union-attr]  # page probes open these
+                found = target.sampler.check()  # type: ignore[union-attr]  # page probes open these
             except ProcessLookupError:
                 self.drop(target.process)
                 continue
@@ -105,13 +115,11 @@ class PageContext(Context):
                     region.nr_accesses += 1
                 elif accessed is None:
                     region.unknown += 1
-            target.seen = True
+            target.checks += 1
 
     def _arm(self) -> None:
         self._armed = []
         for target in tuple(self.targets.values()):
-            if not target.regions:
-                continue
             try:
                 addresses = pick(target.regions, self.tools.rng, PAGE_BYTES)
                 target.sampler.arm(addresses)  # type: ignore[union-attr]
@@ -123,96 +131,112 @@ class PageContext(Context):
     def _merge(self) -> None:
         targets = list(self.targets.values())
         everything = [target.regions for target in targets]
-        self._limit_sizes(everything)
+        self._limit_sizes()
         _, most = self._bounds()
         merged = merge_to_limit(
             everything,
             max_nr=most,
-            threshold=self._max_nr(everything) // 10,
+            threshold=max((r.nr_accesses for some in everything for r in some), default=0) // 10,
             samples=self.intervals.samples,
             size_limit=self._size_limit,
         )
         for target, regions in zip(targets, merged, strict=True):
             target.regions = enforce_min(regions, self._size_limit)
+            target.seen |= target.checks >= self.intervals.samples
         self.keep_snapshot()
 
     def _begin_window(self) -> None:
         targets = list(self.targets.values())
-        goal = self.policy.monitoring.intervals_goal
-        new = self.intervals
-        if goal is not None and self._tick // self._samples % max(goal.aggrs, 1) == 0:
-            new = tune((t.regions for t in targets), self.intervals, goal, self._samples)
-            floor = page_intervals(self.policy.monitoring)
-            new = new if new.sample_us >= floor.sample_us else floor
+        self._windows += 1
+        self._tune()
         for target in targets:
             roll(target.regions)
         self._window_end = self._tick + self.intervals.samples
-        self.change_intervals(self._affordable(new))
+        self._change_intervals(affordable(self._asked, self.intervals, self.governor.effective))
         self._split(targets)
+
+    def _tune(self) -> None:
+        """Anew from what was asked or tuned, not from what the budget has made of it."""
+        goal, asked = self.policy.monitoring.intervals_goal, self._asked
+        if goal is None or self._windows % max(goal.aggrs, 1):
+            return
+        regions = (target.regions for target in self.targets.values())
+        tuned = tune(regions, asked, goal, self.intervals.samples)
+        floor = page_intervals(self.policy.monitoring)
+        sample_us = max(tuned.sample_us, floor.sample_us)
+        self._asked = Intervals(sample_us, sample_us * floor.samples)
+
+    def _change_intervals(self, new: Intervals) -> None:
+        """Begin a new window with these; shares and ages stay."""
+        if new == self.intervals:
+            return
+        for target in self.targets.values():
+            rescale(target.regions, self.intervals, new, at_boundary=False)
+        self._window_end = self._tick + new.samples
+        self.set_intervals(new)
 
     def _split(self, targets: list[Target]) -> None:
         _, most = self._bounds()
-        count = sum(len(target.regions) for target in targets)
         found = split(
             [target.regions for target in targets],
             max_nr=most,
             min_unit=PAGE_BYTES,
             previous_count=self._previous_count,
-            rotation=self._rotation,
+            rotation=self._windows,
             rng=self.tools.rng,
         )
-        self._previous_count, self._rotation = count, self._rotation + 1
+        self._previous_count = sum(len(target.regions) for target in targets)
         for target, regions in zip(targets, found, strict=True):
             target.regions = regions
 
     def _update(self, now_us: int) -> None:
-        """Follow the memory maps; what stays mapped keeps its history."""
-        begun = thread_ns()
+        """Follow the memory maps: those of processes that are new at once, all now and then."""
+        if now_us >= self._update_us:
+            begun = self.tools.cpu_ns()
+            self._read_maps(tuple(self.targets.values()))
+            cost_us = (self.tools.cpu_ns() - begun) // 1_000
+            budget_bp = max(self.policy.monitoring.userspace.cpu_bp, 1)
+            affordable_us = cost_us * 10_000 // budget_bp * _UPDATE_SHARE
+            self._update_us = now_us + max(self.policy.monitoring.update_us, affordable_us)
+        elif new := [target for target in self.targets.values() if not target.regions]:
+            self._read_maps(new)
+
+    def _read_maps(self, targets: Iterable[Target]) -> None:
         _, most = self._bounds()
-        ranges = max(3, most // 4 // max(len(self.targets), 1))
-        for target in tuple(self.targets.values()):
+        ranges = max(_RANGES, most // 4 // max(len(self.targets), 1))
+        for target in targets:
+            process = target.process
             try:
-                areas = read_areas(self.tools.fs, self.tools.roots, target.process.pid, ranges)
+                areas = read_areas(self.tools.fs, self.tools.roots, process.pid, ranges)
             except HostError as error:
-                self.refuse(target.process, str(error))
+                self.refuse(process, str(error))
                 continue
-            target.regions = fit(target.regions, areas, PAGE_BYTES)
-        targets = list(self.targets.values())
-        self._limit_sizes([target.regions for target in targets])
-        if self._size_limit:
-            for target in targets:
-                target.regions = enforce_min(target.regions, self._size_limit)
-        cost_us = (thread_ns() - begun) // 1_000
-        budget_bp = max(self.policy.monitoring.userspace.cpu_bp, 1)
-        affordable_us = cost_us * 10_000 // budget_bp * _UPDATE_SHARE
-        self._update_us = now_us + max(self.policy.monitoring.update_us, affordable_us)
+            if not areas:
+                self.refuse(process, "")  # it is ending, or a kernel thread
+                continue
+            fitted = fit(target.regions, areas, PAGE_BYTES)
+            self._mark_unknown(fitted, target.regions)
+            target.regions = fitted
+        self._limit_sizes()
+        for target in self.targets.values():
+            target.regions = enforce_min(target.regions, self._size_limit)
 
-    def _limit_sizes(self, everything: list[list[Region]]) -> None:
+    def _mark_unknown(self, fitted: list[Region], known: list[Region]) -> None:
+        """Memory that came between is not idle: what of the window is over, nobody can tell."""
+        old = {id(region) for region in known}
+        samples = self.intervals.samples
+        for region in fitted:
+            if id(region) not in old:
+                region.unknown = samples - (self._window_end - self._tick)
+                region.last_unknown = samples
+
+    def _limit_sizes(self) -> None:
         least, most = self._bounds()
-        total = sum(region.size for regions in everything for region in regions)
+        total = sum(r.size for target in self.targets.values() for r in target.regions)
         self._size_limit = size_limit(total, min(least, most), PAGE_BYTES)
-
-    def _max_nr(self, everything: list[list[Region]]) -> int:
-        return max((r.nr_accesses for regions in everything for r in regions), default=0)
 
     def _bounds(self) -> tuple[int, int]:
         """(min, max) numbers of regions within the budget."""
         least, _ = region_bounds(self.policy.monitoring)
         most = self.governor.effective.max_regions
         return min(least, most), most
-
-    def _affordable(self, asked: Intervals) -> Intervals:
-        effective = self.governor.effective
-        if effective.sample_us <= asked.sample_us:
-            return asked
-        samples = max(effective.aggr_us // effective.sample_us, 1)
-        return Intervals(effective.sample_us, effective.sample_us * samples)
-
-    def _govern_tick(self, spent_ns: int, now_us: int) -> None:
-        past_us = now_us - self._ticked_us if self._ticked_us is not None else 0
-        self._ticked_us = now_us
-        effective = self.governor.tick(spent_ns, past_us * 1_000)
-        self.account(spent_ns, now_us)
-        self.stretched, self.stretch_reason = effective.stretched, effective.reason
-        # A window that became too dear is stretched at once, its counts at its end.
-        self.due_us = now_us + max(self.intervals.sample_us, effective.sample_us)

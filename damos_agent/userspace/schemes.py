@@ -11,7 +11,7 @@ from damos_agent.algo.lower import Intervals, shape_scheme
 from damos_agent.algo.region import Region
 from damos_agent.algo.scheme import SchemeState
 from damos_agent.algo.turn import Round, Targets
-from damos_agent.algo.watermarks import free_permil, is_active
+from damos_agent.algo.watermarks import free_permil, is_active, wait_us
 from damos_agent.host.filesystem import Filesystem
 from damos_agent.host.goal import PsiSample, read_goal_current, read_psi_sample
 from damos_agent.host.memory import read_meminfo
@@ -25,29 +25,38 @@ EVERYTHING = Features("user space", Source.PROFILE, frozenset(Feature), frozense
 """What the rules of `algo` honour: all that any kernel does."""
 
 
-def shape(policy: Policy, intervals: Intervals) -> tuple[SchemeSpec, ...]:
-    """The policy's schemes in counts of the running intervals."""
+def shape(policy: Policy, intervals: Intervals, ticks: int = 1) -> tuple[SchemeSpec, ...]:
+    """The policy's schemes in counts of the running intervals, applied every `ticks` at most."""
     shaped = (
         shape_scheme(scheme, policy.mode, Ops.VADDR, EVERYTHING, intervals)
         for scheme in policy.schemes
     )
-    return tuple(widen(spec, intervals) for spec in shaped)
+    return tuple(widen(spec, intervals, ticks) for spec in shaped)
 
 
-def stretch_ppm(spec: SchemeSpec, intervals: Intervals) -> int:
-    """By how much the time between two applications exceeds the quota's interval; 10^6: not."""
-    apply_us = max(spec.apply_interval_us or intervals.aggr_us, intervals.sample_us)
+def apply_ticks(spec: SchemeSpec, intervals: Intervals) -> int:
+    """Sampling intervals from one application to the next, as `SchemeState` counts them."""
+    return (spec.apply_interval_us or intervals.aggr_us) // max(intervals.sample_us, 1)
+
+
+def stretch_ppm(spec: SchemeSpec, intervals: Intervals, ticks: int) -> int:
+    """By how much the time between two applications exceeds the quota's interval; 10^6: not.
+
+    It is a multiple of `ticks` sampling intervals.
+    """
+    rounds = max(-(-apply_ticks(spec, intervals) // ticks), 1)
+    apply_us = rounds * ticks * intervals.sample_us
     reset_us = spec.reset_interval_ms * 1_000
     return max(apply_us * 1_000_000 // reset_us, 1_000_000) if reset_us else 1_000_000
 
 
-def widen(spec: SchemeSpec, intervals: Intervals) -> SchemeSpec:
+def widen(spec: SchemeSpec, intervals: Intervals, ticks: int = 1) -> SchemeSpec:
     """A quota whose interval is shorter than the time between two applications, at the same rate.
 
     Charge windows roll only when a scheme is applied: 16 MiB a second, applied every two seconds,
     would else be 8 MiB a second.
     """
-    ppm = stretch_ppm(spec, intervals)
+    ppm = stretch_ppm(spec, intervals, ticks)
     return replace(
         spec,
         quota_bytes=spec.quota_bytes * ppm // 1_000_000,
@@ -58,44 +67,59 @@ def widen(spec: SchemeSpec, intervals: Intervals) -> SchemeSpec:
 
 @dataclass(slots=True)
 class Schemes:
-    """`states` go in the policy's order, and stay over an edit as DAMON's do over a commit."""
+    """`states` go in the policy's order, and stay over an edit as DAMON's do over a commit.
+
+    `ticks`: sampling intervals between two chances to be applied.
+    """
 
     fs: Filesystem
     roots: Roots
     policy: Policy
     intervals: Intervals
+    ticks: int = 1
     states: list[SchemeState] = field(default_factory=list)
     _psi: dict[int, PsiSample] = field(default_factory=dict)
     _now_us: int = 0
+    _tick: int = 0
+    _look_us: int = 0
 
     def __post_init__(self) -> None:
         self.renew(self.policy, self.intervals)
 
     def renew(self, policy: Policy, intervals: Intervals) -> None:
-        """Ages and rates are to be counted anew: the policy or the intervals have changed."""
-        specs = shape(policy, intervals)
-        self.policy, self.intervals = policy, intervals
-        del self.states[len(specs) :]
-        for index, spec in enumerate(specs):
-            if index < len(self.states):
-                self.states[index].spec = spec
-            else:
-                self.states.append(SchemeState(spec))
+        """Ages and rates are to be counted anew: the policy or the intervals have changed.
 
-    def reschedule(self, tick: int) -> None:
-        """Ticks are counted anew from `tick`: each scheme waits its whole interval."""
-        for state in self.states:
-            state.next_tick = tick
-            state.passed(tick, self.intervals)
+        What is left of the time until a scheme's turn stays, but no longer than it now waits; one
+        that is new waits its whole interval.
+        """
+        specs = shape(policy, intervals, self.ticks)
+        was_us, self.policy, self.intervals = self.intervals.sample_us, policy, intervals
+        del self.states[len(specs) :]
+        for state, spec in zip(self.states, specs, strict=False):
+            left = -(-max(state.next_tick - self._tick, 0) * was_us // intervals.sample_us)
+            state.spec = spec
+            state.next_tick = self._tick + min(left, apply_ticks(spec, intervals))
+            state.active |= spec.wmark_metric == "none"
+        for spec in specs[len(self.states) :]:
+            due = self._tick + apply_ticks(spec, intervals)
+            self.states.append(SchemeState(spec, next_tick=due))
+        self._look_us = 0
+
+    def rest_us(self, now_us: int) -> int:
+        """How long free memory will be outside of every scheme's watermarks; 0: do go on."""
+        marked = [state for state in self.states if state.spec.wmark_metric != "none"]
+        if marked and now_us >= self._look_us:
+            permil = self._free_permil()
+            for state in marked:
+                state.active = is_active(state.spec, permil, state.active)
+            self._look_us = now_us + min(state.spec.wmark_interval_us for state in marked)
+        waits = wait_us((state.spec, state.active) for state in self.states)
+        return min(waits, max(self._look_us - now_us, 1))
 
     def due(self, tick: int) -> bool:
-        """Whether any takes part at `tick`. Watermarks are looked at when it is their time."""
-        ready = [state for state in self.states if tick >= state.next_tick]
-        if any(state.spec.wmark_metric != "none" for state in ready):
-            permil = self._free_permil()
-            for state in ready:
-                state.active = is_active(state.spec, permil, state.active)
-        return bool(ready)
+        """Whether it is the turn of any at `tick`."""
+        self._tick = tick
+        return any(tick >= state.next_tick for state in self.states)
 
     def apply(self, round_: Round, targets: Targets) -> list[list[Region]]:
         """One round; the regions afterwards."""
@@ -116,16 +140,17 @@ class Schemes:
     def scores(self, index: int) -> Sequence[int | None]:
         """How far each goal of that scheme is met, as the kernel measures; None: not told."""
         quota = self.policy.schemes[index].quota
-        return [self._score(index, goal) for goal in quota.goals] if quota else ()
-
-    def _score(self, index: int, goal: Goal) -> int | None:
+        goals = quota.goals if quota else ()
         previous = now = None
-        if goal.metric is GoalMetric.MEMORY_PSI_SOME:
+        if any(goal.metric is GoalMetric.MEMORY_PSI_SOME for goal in goals):
             # A share of the time since this scheme looked last, whoever else looked meanwhile.
             previous = self._psi.get(index)
             now = read_psi_sample(self.fs, self.roots, self._now_us)
             if now is not None:
                 self._psi[index] = now
+        return [self._score(goal, previous, now) for goal in goals]
+
+    def _score(self, goal: Goal, previous: PsiSample | None, now: PsiSample | None) -> int | None:
         current = read_goal_current(self.fs, self.roots, goal, previous, now)
         return None if current is None else goal_score(current, goal.target)
 

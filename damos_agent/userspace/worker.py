@@ -11,15 +11,18 @@ import argparse
 import ctypes
 import json
 import os
+import resource
 import select
 import signal
 import socket
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random
 from typing import Final
 
+from damos_agent.algo.backoff import Backoff
 from damos_agent.host.filesystem import RealFilesystem
 from damos_agent.host.roots import Roots
 from damos_agent.model.codec import decode, encode
@@ -38,55 +41,89 @@ _PR_SET_PDEATHSIG: Final = 1
 _CHUNK: Final = 1 << 16
 
 
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """A policy that cannot be served now; `backoff` says when it is tried again."""
+
+    work: Work
+    why: str
+    backoff: Backoff
+
+
 class Contexts:
     """The policies that are served, by name, and those that cannot be, with the reason."""
 
     def __init__(self, tools: Tools, ladder: Ladder) -> None:
         self._tools = tools
         self._ladder = ladder
+        self._works: dict[str, Work] = {}
         self._running: dict[str, Context] = {}
-        self._refused: dict[str, str] = {}
+        self._refused: dict[str, _Refused] = {}
+        self._accounted_ns = tools.cpu_ns()
 
     @property
     def due_us(self) -> int | None:
         """When the next one wants its turn."""
-        return min((context.due_us for context in self._running.values()), default=None)
+        times = [context.due_us for context in self._running.values()]
+        times += [refused.backoff.until_us for refused in self._refused.values()]
+        return min(times, default=None)
 
-    def follow(self, orders: Orders) -> None:
+    def follow(self, orders: Orders, now_us: int) -> None:
         """Serve exactly these. What was learned of policies and processes that stay is kept."""
-        wanted = {work.policy.name: work for work in orders.works}
-        for name in set(self._running) - set(wanted):
+        self._works = {work.policy.name: work for work in orders.works}
+        for name in self._running.keys() - self._works.keys():
             self._running.pop(name).close()
-        self._refused.clear()
-        for work in wanted.values():
-            try:
-                self._serve(work)
-            except (DamosError, OSError) as error:
-                self._refused[work.policy.name] = str(error)
+        for name in self._refused.keys() - self._works.keys():
+            del self._refused[name]
+        for name, work in self._works.items():
+            refused = self._refused.get(name)
+            if refused is None or refused.work != work:
+                self._try(work, now_us)
 
     def turn(self, now_us: Callable[[], int]) -> None:
         """Give everyone who is due their turn."""
+        for refused in tuple(self._refused.values()):
+            if refused.backoff.until_us <= now_us():
+                self._try(refused.work, now_us(), again=True)
         for name, context in tuple(self._running.items()):
             if context.due_us > now_us():
                 continue
             try:
-                context.turn(now_us())
+                context.turn(now_us(), self._accounted_ns)
             except (DamosError, OSError) as error:
                 # One policy's trouble, a lost privilege for instance, is not the others'.
-                self._running.pop(name).close()
-                self._refused[name] = str(error)
+                self._refuse(self._works[name], error, now_us())
+            # Whoever comes next also pays for what is done in between.
+            self._accounted_ns = self._tools.cpu_ns()
 
     def report(self, *, snapshots: bool) -> tuple[ContextReport, ...]:
         """How everyone fares."""
         running = [context.report(snapshot=snapshots) for context in self._running.values()]
-        refused = [ContextReport(name, refused=why) for name, why in self._refused.items()]
+        refused = [ContextReport(name, refused=one.why) for name, one in self._refused.items()]
         return (*running, *refused)
 
     def close(self) -> None:
         """Let go of everything."""
-        self.follow(Orders())
+        self.follow(Orders(), 0)
 
-    def _serve(self, work: Work) -> None:
+    def _try(self, work: Work, now_us: int, *, again: bool = False) -> None:
+        try:
+            self._serve(work, again=again)
+        except (DamosError, OSError) as error:
+            self._refuse(work, error, now_us)
+        else:
+            self._refused.pop(work.policy.name, None)
+
+    def _refuse(self, work: Work, error: Exception, now_us: int) -> None:
+        name = work.policy.name
+        context = self._running.pop(name, None)
+        if context is not None:
+            context.close()
+        before = self._refused.get(name)
+        backoff = (before.backoff if before else Backoff()).failed(now_us)
+        self._refused[name] = _Refused(work, str(error), backoff)
+
+    def _serve(self, work: Work, *, again: bool) -> None:
         context = self._running.get(work.policy.name)
         if context is not None and not _needs_restart(context.policy, work.policy):
             if context.policy != work.policy:
@@ -95,10 +132,10 @@ class Contexts:
             return
         if context is not None:
             self._running.pop(work.policy.name).close()
-        self._running[work.policy.name] = self._start(work)
+        self._running[work.policy.name] = self._start(work, again=again)
 
-    def _start(self, work: Work) -> Context:
-        probe = self._ladder.choose(work.policy.monitoring.userspace.probe)
+    def _start(self, work: Work, *, again: bool) -> Context:
+        probe = self._ladder.choose(work.policy.monitoring.userspace.probe, again=again)
         if probe.info.granularity is Granularity.PAGE:
             return PageContext(work, probe, self._tools)  # type: ignore[arg-type]
         return MappingContext(work, probe, self._tools)  # type: ignore[arg-type]
@@ -127,11 +164,18 @@ class Line:
         self._pending += data
         *lines, rest = bytes(self._pending).split(b"\n")
         self._pending = bytearray(rest)
-        return [decode(Message, json.loads(line)) for line in lines]  # type: ignore[arg-type]
+        return [_understand(line) for line in lines]
 
     def say(self, report: Report) -> None:
         """Answer."""
         self._socket.sendall(json.dumps(encode(report)).encode() + b"\n")
+
+
+def _understand(line: bytes) -> Message:
+    try:
+        return decode(Message, json.loads(line))  # type: ignore[arg-type]
+    except (ValueError, TypeError) as error:
+        raise ConnectionAbortedError(f"what was said makes no sense: {error}") from error
 
 
 def run(line: Line, contexts: Contexts, ladder: Ladder) -> None:
@@ -145,8 +189,9 @@ def run(line: Line, contexts: Contexts, ladder: Ladder) -> None:
         for message in said:
             match message:
                 case Orders():
-                    contexts.follow(message)
+                    contexts.follow(message, _now_us())
                 case Ask():
+                    contexts.turn(_now_us)  # so that new orders have come to something
                     found = contexts.report(snapshots=message.snapshots)
                     line.say(Report(message.number, found, ladder.rungs()))
         contexts.turn(_now_us)
@@ -159,6 +204,16 @@ def _now_us() -> int:
 def _die_with_parent() -> None:
     """No orphan goes on acting after the agent was killed."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _raise_descriptor_limit() -> None:
+    """Each process that is watched takes seven, and select(2) is asked only about the first."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _end(*_: object) -> None:
+    sys.exit(0)  # by way of everything that is to be given back
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
@@ -177,6 +232,8 @@ def main(argv: list[str] | None = None) -> int:
     _die_with_parent()
     arguments = _parse(argv)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the agent's, and it tells us
+    signal.signal(signal.SIGTERM, _end)
+    _raise_descriptor_limit()
     connection = socket.socket(fileno=arguments.descriptor)
     roots = Roots(
         arguments.sysfs_root,
@@ -193,6 +250,9 @@ def main(argv: list[str] | None = None) -> int:
         run(Line(connection), contexts, ladder)
     except (BrokenPipeError, ConnectionResetError):
         return 0  # the agent has gone
+    except ConnectionAbortedError as error:
+        sys.stderr.write(f"damos-agent monitor: {error}\n")
+        return 2
     finally:
         contexts.close()
         ladder.close()
