@@ -97,7 +97,7 @@ def test_canaries_charge_only_themselves(machine: FakeMachine) -> None:
     """The quota is not used up by memory that waits for its trial; then it goes."""
     machine.add(areas=[WHOLE])
     context = page_context(machine, policy_of(pageout(8 * MIB), mode=Mode.ENFORCE))
-    run(machine, context, 8.5)
+    run(machine, context, 5)
     first = context.report()
     assert 0 < first.canaries.sent_bytes <= 4 * MIB
     assert first.schemes[0].sz_tried == first.canaries.sent_bytes
