@@ -313,9 +313,7 @@ def test_virtual_machines_are_left_to_probes_that_see_guests(machine: FakeMachin
     """A guest's memory looks idle to all others."""
     machine.add(guest=True)
     info = replace(PAGE_INFO, name="pte")
-    blind = PageContext(
-        work_of(machine, policy_of()), FakePages(machine, info), machine.tools()
-    )
+    blind = PageContext(work_of(machine, policy_of()), FakePages(machine, info), machine.tools())
     run(machine, blind, 1)
     assert "runs a virtual machine" in blind.report().refused
     blind.close()
@@ -332,7 +330,9 @@ def budget(cpu_bp: int) -> Monitoring:
 def test_the_budget_holds_while_regions_grow(machine: FakeMachine, cpu_bp: int) -> None:
     """Over the first minute, and over each ten seconds, by what it really takes."""
     machine.tick_ns, machine.region_ns = 500_000, 6_000
-    machine.add(areas=[WHOLE], hot=[(BASE + n * 2 * MIB, BASE + n * 2 * MIB + MIB) for n in range(32)])
+    machine.add(
+        areas=[WHOLE], hot=[(BASE + n * 2 * MIB, BASE + n * 2 * MIB + MIB) for n in range(32)]
+    )
     context = page_context(machine, policy_of(monitoring=budget(cpu_bp)))
     begun = machine.cpu_ns
     for second in range(60):

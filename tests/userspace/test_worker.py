@@ -88,7 +88,9 @@ def names(contexts: Contexts) -> dict[str, str]:
 
 
 def ages(contexts: Contexts) -> list[int]:
-    return [r.age_us for c in contexts.report(snapshots=True) if c.snapshot for r in c.snapshot.regions]
+    return [
+        r.age_us for c in contexts.report(snapshots=True) if c.snapshot for r in c.snapshot.regions
+    ]
 
 
 def test_one_policy_s_trouble_is_not_the_others(machine: FakeMachine) -> None:
@@ -96,7 +98,10 @@ def test_one_policy_s_trouble_is_not_the_others(machine: FakeMachine) -> None:
     machine.add(700)
     machine.add(701)
     contexts = contexts_of(machine)
-    good, bad = policy_of(name="good"), policy_of(Scheme(Action.LRU_PRIO), mode=Mode.ENFORCE, name="bad")
+    good, bad = (
+        policy_of(name="good"),
+        policy_of(Scheme(Action.LRU_PRIO), mode=Mode.ENFORCE, name="bad"),
+    )
     contexts.follow(Orders((work(machine, good, 700), work(machine, bad, 701))), machine.now_us)
     turn(machine, contexts, 10)
     assert names(contexts)["good"] == ""
@@ -292,7 +297,9 @@ def test_orders_while_busy(machine: FakeMachine, served: Served) -> None:
     assert machine.locks()[0].startswith("719-")
 
 
-@pytest.mark.parametrize("garbage", [b"nonsense", b'{"kind": "Else"}', b"[]", b"\xff\xfe", b'{"kind": "Ask"}'])
+@pytest.mark.parametrize(
+    "garbage", [b"nonsense", b'{"kind": "Else"}', b"[]", b"\xff\xfe", b'{"kind": "Ask"}']
+)
 def test_garbage(machine: FakeMachine, served: Served, garbage: bytes) -> None:
     """Nobody who says such things is the agent: everything is given back, and it ends."""
     ours, ended = served
