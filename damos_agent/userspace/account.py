@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Final
 
 _LATELY_US: Final = 10_000_000
-_SAVED_US: Final = 4_000_000
+_SAVED_US: Final = 1_000_000
 _BP: Final = 10_000
 
 
 @dataclass(slots=True)
 class Account:
-    """`budget_bp` of a core are earned all the time; those of four seconds can be saved up.
+    """`budget_bp` of a core are earned all the time; those of a second can be saved up.
 
     The governor sets the pace by averages, which lag behind costs that grow: here each µs counts.
     `spent_bp`: what the last ten seconds have taken.

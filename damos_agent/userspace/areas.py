@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from typing import Final
 
 from damos_agent.algo.ranges import around_gaps, union
 from damos_agent.host.filesystem import Filesystem, read_if_there
@@ -10,20 +12,26 @@ from damos_agent.host.roots import Roots
 from damos_agent.model.errors import HostError
 from damos_agent.model.policy import AddressRange
 
-_KERNELS_OWN = ("[vsyscall]", "[vvar]", "[vvar_vclock]", "[vdso]")
+_ACCESSIBLE: Final = re.compile(
+    r"^([0-9a-f]+)-([0-9a-f]+) (?!---)(?!.*\[v(?:syscall|var|var_vclock|dso)\]$)", re.MULTILINE
+)
 
 
 def parse_areas(text: str) -> Iterator[AddressRange]:
-    """Mappings in /proc/PID/maps that somebody could access.
+    """What somebody could access, by /proc/PID/maps; mappings that touch are one.
 
     Reserved address space (no permissions at all), which can be terabytes, and the kernel's own
     pages are left out: sampling them would only thin out the samples of the rest.
     """
-    for line in text.splitlines():
-        where, permissions = line.split(" ", 2)[:2]
-        if permissions.startswith("---") or line.endswith(_KERNELS_OWN):
-            continue
-        start, _, end = where.partition("-")
+    start = end = ""
+    # A process may have 65530 mappings: only where a run of them ends are there numbers to make.
+    for first, last in _ACCESSIBLE.findall(text):
+        if first != end:
+            if start:
+                yield AddressRange(int(start, 16), int(end, 16))
+            start = first
+        end = last
+    if start:
         yield AddressRange(int(start, 16), int(end, 16))
 
 

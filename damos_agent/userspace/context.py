@@ -63,7 +63,7 @@ class Context(ABC):
     """`due_us`: when `turn` wants to be called, on the clock of the caller.
 
     `ticks`: of how many of the schemes' ticks a look at the memory consists. `per_target`: the
-    regions a process takes at least.
+    regions a process takes at least. `odd_ns`: CPU time of the turn that tells nothing of the next.
     """
 
     ticks = 1
@@ -79,6 +79,7 @@ class Context(ABC):
         self.stretch_reason = ""
         self.notes: dict[str, None] = {}
         self.now_us = 0
+        self.odd_ns = 0
         self._work_us = 0
         self._dropped = False
         self._last_window: tuple[Intervals, list[tuple[int, ...]]] = (intervals, [])
@@ -132,7 +133,7 @@ class Context(ABC):
         """What is due now. `since_ns`: CPU time of this thread from which on it worked for us."""
         begun = self.tools.cpu_ns() if since_ns is None else since_ns
         self.now_us = now_us
-        self._actor.cpu_ns = 0
+        self._actor.cpu_ns = self.odd_ns = 0
         if now_us >= self.watched.next_us:
             self._open_missing()
         resting_us = self.schemes.rest_us(now_us)
@@ -145,7 +146,7 @@ class Context(ABC):
         spent = self.tools.cpu_ns() - begun - self._actor.cpu_ns
         debt_us = self.account.spend(spent, now_us)
         if working:
-            self._work_us = now_us + (resting_us or self.plan(spent, now_us, debt_us))
+            self._work_us = now_us + (resting_us or self.plan(spent - self.odd_ns, now_us, debt_us))
 
     def edit(self, policy: Policy) -> None:
         """The policy has changed: what was learned of its processes stays.
@@ -278,12 +279,14 @@ class Context(ABC):
         return self.open(process)
 
     def _open_missing(self) -> None:
-        end_ns = self.tools.cpu_ns() + _OPENING_NS
+        begun_ns = self.tools.cpu_ns()
+        end_ns = begun_ns + _OPENING_NS
         opened = self.watched.open_missing(self.now_us, lambda: self.tools.cpu_ns() >= end_ns)
         if opened or self._dropped:
             # At once, not when they are acted on: whoever calls exec meanwhile is then found out.
             self._dropped = False
             self._actor.inner.follow(self.targets, opened)
+        self.odd_ns += self.tools.cpu_ns() - begun_ns
 
     def _follow_dropped(self) -> None:
         if self._dropped:

@@ -50,6 +50,7 @@ class PageContext(Context):
         self._windows = 0
         self._window_end = self._asked.samples
         self._update_us = 0
+        self._update_bp = 0.0
         self._previous_count = 0
         self._size_limit = PAGE_BYTES
         self._ticked_us: int | None = None
@@ -97,6 +98,8 @@ class PageContext(Context):
         """See `Context`. What became too dear is stretched at once, its counts at its end."""
         past_us = now_us - self._ticked_us if self._ticked_us is not None else 0
         self._ticked_us = now_us
+        # Readings of maps come rarely: each tick bears its part.
+        spent_ns += int(self._update_bp * self.governor.effective.sample_us / 10)
         effective = self.governor.tick(spent_ns, past_us * 1_000)
         self.stretched, self.stretch_reason = effective.stretched, effective.reason
         return max(self.intervals.sample_us, effective.sample_us, debt_us)
@@ -191,15 +194,17 @@ class PageContext(Context):
 
     def _update(self, now_us: int) -> None:
         """Follow the memory maps: those of processes that are new at once, all now and then."""
+        begun = self.tools.cpu_ns()
         if now_us >= self._update_us:
-            begun = self.tools.cpu_ns()
             self._read_maps(tuple(self.targets.values()))
-            cost_us = (self.tools.cpu_ns() - begun) // 1_000
+            cost_us = (self.tools.cpu_ns() - begun) / 1_000
             budget_bp = max(self.policy.monitoring.userspace.cpu_bp, 1)
-            affordable_us = cost_us * 10_000 // budget_bp * _UPDATE_SHARE
-            self._update_us = now_us + max(self.policy.monitoring.update_us, affordable_us)
+            affordable_us = int(cost_us * 10_000 / budget_bp * _UPDATE_SHARE)
+            wait_us = max(self.policy.monitoring.update_us, affordable_us)
+            self._update_us, self._update_bp = now_us + wait_us, cost_us * 10_000 / wait_us
         elif new := [target for target in self.targets.values() if not target.regions]:
             self._read_maps(new)
+        self.odd_ns += self.tools.cpu_ns() - begun
 
     def _read_maps(self, targets: Iterable[Target]) -> None:
         _, most = self._bounds()
