@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from damos_agent.agent.events import Event, Logger, emit
 from damos_agent.agent.link import MonitorLink
 from damos_agent.agent.reconciler import Reconciler, Round, Standing
+from damos_agent.algo.aim import check_aim
 from damos_agent.algo.choose import Backend, Seat, Verdicts, choose
 from damos_agent.host.system import read_uptime_us
 from damos_agent.model.damon import Placement
@@ -175,6 +176,7 @@ class Seating:
 def _why_not(policy: Policy) -> str:
     try:
         check_policy(policy)
+        check_aim(policy)
     except UnsupportedError as error:
         return str(error)
     return ""

@@ -59,9 +59,16 @@ def _check_target_index(item: Filter, target: Target, at: Loc) -> Iterator[Issue
     index = item.target_index or 0
     if isinstance(target, PhysicalTarget):
         yield Issue("DA092", at, "physical memory has no targets to choose", "use an addr filter")
-    elif isinstance(target, PidTarget) and index >= len(target.pids):
+    elif not isinstance(target, PidTarget):
+        message = "the processes of this target come in no order by which one could be chosen"
+        hint = "list them under target.pids, or give them a policy of their own"
+        yield Issue("DA092", at, message, hint)
+    elif index >= len(target.pids):
         message = f"target {index} does not exist: the policy has {len(target.pids)}"
         yield Issue("DA092", at, message, "indexes count from 0")
+    elif (first := target.pids.index(target.pids[index])) < index:
+        message = f"target {index} is process {target.pids[index]} again, which is target {first}"
+        yield Issue("DA092", at, message, f"write {first}, or list each pid once")
 
 
 def _check_layers(filters: tuple[Filter, ...], at: Loc) -> Iterator[Issue]:

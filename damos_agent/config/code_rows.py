@@ -499,8 +499,11 @@ SENSE_CODES: Final[tuple[Row, ...]] = (
         "DA092",
         "error",
         "The target filter names no target",
-        "Its index counts the targets of this policy from 0; physical memory has none to choose.",
-        "Use a smaller index, or remove the filter.",
+        (
+            "Its index counts the processes listed under target.pids, from 0. Processes found by "
+            "name, cgroup, unit or container come in no order, and physical memory has none."
+        ),
+        "Use the place of a process in target.pids, or give it a policy of its own.",
     ),
     (
         "DA093",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from damos_agent.algo.aim import aim
 from damos_agent.algo.lower import Intervals, lower, lower_scheme, needs_priming, ops_of
 from damos_agent.algo.target import place
 from damos_agent.kernel.fields import AGGR_US, SAMPLE_US
@@ -57,6 +58,7 @@ def desire(policy: Policy, known: Knowledge) -> Desired:
     record = known.record if known.slot and known.slot.running else None
     previous = record.placements if record else ()
     placements = place(previous, known.alive) if record else known.alive
+    policy = aim(policy, placements)
     steady, staging = _targets(policy, placements, previous if record else None, known)
     running = _running_intervals(policy, record, known.slot)
     primed, prime_at_us = _prime(policy, record, known, running)

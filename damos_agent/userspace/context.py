@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
+from damos_agent.algo.aim import in_order
 from damos_agent.algo.lower import Intervals
 from damos_agent.algo.region import Region
 from damos_agent.algo.turn import Round
@@ -190,7 +191,8 @@ class Context(ABC):
         """A round of the schemes that are due."""
         if not self.schemes.due(tick):
             return
-        targets = [(process, self._evidence(process)) for process in self.watched.placed]
+        placed = in_order(self.policy.target, self.watched.placed)
+        targets = [(process, self._evidence(process)) for process in placed]
         self._actor.begin_round(min(self.governor.round_budget_us(), _ROUND_US))
         round_ = Round(
             self._actor,

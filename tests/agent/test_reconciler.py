@@ -8,7 +8,14 @@ from dataclasses import replace
 import pytest
 
 from damos_agent.model.errors import KernelError
-from damos_agent.model.policy import BackendChoice, Mode, ProcessTarget
+from damos_agent.model.policy import (
+    BackendChoice,
+    Filter,
+    FilterType,
+    Mode,
+    Policy,
+    ProcessTarget,
+)
 from damos_agent.model.settings import DamonStat, DriftAction, Settings
 from damos_agent.model.status import PolicyState
 from tests.agent.world import World
@@ -251,3 +258,53 @@ def test_a_start_that_failed_is_no_drift() -> None:
     world.advance(5)
     assert world.go(policy).standings["a"].state is PolicyState.ACTIVE
     assert not world.events("drift_detected")
+
+
+def spare(policy: Policy, index: int, *, allow: bool = False) -> Policy:
+    """The same policy with a filter for the index-th of its processes."""
+    item = Filter(FilterType.TARGET, allow=allow, target_index=index)
+    return replace(policy, schemes=(replace(policy.schemes[0], filters=(item,)),))
+
+
+def spared(world: World) -> str:
+    """The pid that the running target filter names; empty: nobody's."""
+    tree = world.damon.running(0)
+    filters = next(p for p in tree if p.endswith("damon_target_idx"))
+    return tree.get(f"targets/{tree[filters]}/pid_target", "")
+
+
+@pytest.mark.parametrize("kernel", ["6.12", "7.3"])
+def test_a_target_filter_means_the_process_at_that_place_of_the_list(kernel: str) -> None:
+    """Targets sit in the order in which they started; the list may say otherwise."""
+    world = World(kernel=kernel)
+    older, newer = world.spawn(), world.spawn()
+    world.go(spare(reclaim("a", newer, older), 0))
+    assert spared(world) == str(newer)
+
+
+@pytest.mark.parametrize("kernel", ["6.12", "7.3"])
+@pytest.mark.parametrize("allow", [False, True])
+def test_a_target_filter_whose_process_is_gone_means_nobody(kernel: str, allow: bool) -> None:
+    """Not whoever moved up, neither at the start nor later."""
+    world = World(kernel=kernel)
+    gone, other, third = world.spawn(), world.spawn(), world.spawn()
+    policy = spare(reclaim("a", other, gone, third), 1, allow=allow)
+    world.go(policy)
+    assert spared(world) == str(gone)
+    world.kill(gone)
+    world.go(policy)
+    assert spared(world) == ""
+    world.kill(other)
+    world.go(policy)
+    assert spared(world) == ""
+    assert world.go(policy).plan.empty
+
+
+def test_a_target_filter_finds_its_process_when_the_list_is_edited() -> None:
+    """Those that stay keep their index in the kernel, and with it their ages."""
+    world = World()
+    one, two = world.spawn(), world.spawn()
+    world.go(spare(reclaim("a", one, two), 1))
+    world.go(spare(reclaim("a", two, one), 1))
+    assert spared(world) == str(one)
+    assert world.damon.running(0)["targets/0/pid_target"] == str(one)

@@ -230,3 +230,9 @@ def test_goals_of_the_agent_are_accepted_with_a_note(
     assert found.policy is not None
     assert found.policy.schemes[0].quota is not None
     assert found.policy.schemes[0].quota.goals == (Goal(metric, target),)
+
+
+def test_a_target_filter_names_each_process_by_its_first_place() -> None:
+    text = samples.policy(target="{pids: [7, 8, 7]}", filters="[{reject: {target: 2}}]")
+    found = load_bytes(text.encode(), "x.yaml").findings
+    assert [one.code for one in found] == ["DA096", "DA092"]
