@@ -47,6 +47,7 @@ def digest_tree(
 ) -> tuple[str, Seen]:
     """sha256 over names, owners, modes and contents, and what to pass as `seen` next time.
 
+    The directories above take part too, by their owners and modes.
     What cannot be read takes part by its error, so that becoming readable is a change too.
     """
     whole = hashlib.sha256()
@@ -56,7 +57,19 @@ def digest_tree(
     return whole.hexdigest(), now_seen
 
 
+def _above(config_root: str) -> list[str]:
+    """Every directory on the way to a policy directory: who may write there may replace it."""
+    found: set[str] = set()
+    for directory in policy_directories(config_root):
+        above = os.path.abspath(directory)
+        while above != os.path.dirname(above):
+            above = os.path.dirname(above)
+            found.add(above)
+    return sorted(found)
+
+
 def _paths(config_root: str) -> Iterator[str]:
+    yield from _above(config_root)
     yield from settings_files(config_root)
     for directory in policy_directories(config_root):
         yield directory

@@ -302,3 +302,30 @@ def test_nothing_wakes_after_stop(root: Path, bell: Bell) -> None:
     watcher.stop()
     (policies(root) / "10-a.yaml").write_text("a")
     assert bell.settle(0.2) == 0
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "etc/damos-agent/policies.d/10-a.yaml",
+        "etc/damos-agent/policies.d",
+        "etc/damos-agent",
+        "etc",
+        "etc/damos-agent/agent.yaml",
+    ],
+)
+def test_rights_that_change_wake_and_change_the_digest(
+    root: Path, bell: Bell, watcher: Watcher, path: str
+) -> None:
+    """A policy that others may write is refused, so whoever repairs that wants it noticed."""
+    (policies(root) / "10-a.yaml").write_text("a")
+    (root / "etc/damos-agent/agent.yaml").write_text("a")
+    watcher.rearm()
+    rings, before = bell.settle(), digest_tree(str(root))[0]
+    (root / path).chmod(0o707)
+    assert bell.wait_beyond(rings)
+    assert digest_tree(str(root))[0] != before
+    watcher.rearm()
+    rings = bell.settle()
+    (root / path).chmod(0o700)
+    assert bell.wait_beyond(rings)
