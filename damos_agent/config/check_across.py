@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from typing import Final
 
+from damos_agent.algo.overlap import acts
 from damos_agent.model.policy import (
-    Action,
     AddressRange,
     CgroupTarget,
-    Mode,
+    ContainerTarget,
     PhysicalTarget,
     PidTarget,
     Policy,
+    ProcessTarget,
     Target,
     UnitTarget,
 )
@@ -27,23 +30,20 @@ def same_names(policies: Sequence[Policy]) -> Iterator[tuple[Policy, Policy]]:
             first[policy.name] = policy
 
 
-def fights(policies: Sequence[Policy]) -> Iterator[tuple[Policy, Policy]]:
-    """Each later enforcing policy that shares memory with an earlier one, as far as texts tell."""
-    enforcing = [policy for policy in policies if _acts(policy)]
+def fights(policies: Sequence[Policy]) -> Iterator[tuple[Policy, tuple[Policy, ...]]]:
+    """Each later enforcing policy that shares memory with earlier ones, as far as texts tell.
+
+    What only the machine tells (which processes a command line matches) is told by the agent.
+    """
+    enforcing = [policy for policy in policies if acts(policy)]
     for index, later in enumerate(enforcing):
-        for earlier in enforcing[:index]:
-            if overlap(earlier.target, later.target):
-                yield later, earlier
-                break
-
-
-def _acts(policy: Policy) -> bool:
-    acting = any(scheme.action is not Action.STAT for scheme in policy.schemes)
-    return policy.mode is Mode.ENFORCE and acting
+        opponents = [e for e in enforcing[:index] if overlap(e.target, later.target)]
+        if opponents:
+            yield later, tuple(opponents)
 
 
 def overlap(one: Target, other: Target) -> bool:
-    """Whether both surely cover some of the same memory.
+    """Whether both surely cover some of the same memory, given that there is such a process.
 
     Physical memory overlaps with every process: whatever a process has is in it somewhere.
     """
@@ -53,30 +53,78 @@ def overlap(one: Target, other: Target) -> bool:
         return _is_whole(one) or _is_whole(other)
     if isinstance(one, PidTarget) and isinstance(other, PidTarget):
         return bool(set(one.pids) & set(other.pids))
-    if isinstance(one, CgroupTarget) and isinstance(other, CgroupTarget):
-        return _inside(one, other) or _inside(other, one)
-    if isinstance(one, CgroupTarget) and isinstance(other, UnitTarget):
-        return _unit_inside(other, one)
-    if isinstance(one, UnitTarget) and isinstance(other, CgroupTarget):
-        return _unit_inside(one, other)
-    return one == other
+    return _covers(one, other) or _covers(other, one)
+
+
+def _covers(outer: Target, inner: Target) -> bool:
+    """Whether every process of `inner` is one of `outer`."""
+    if outer == inner or _is_everything(outer):
+        return True
+    if isinstance(outer, ProcessTarget) and isinstance(inner, ProcessTarget):
+        return _implies(inner, outer)
+    if isinstance(outer, ContainerTarget) and isinstance(inner, ContainerTarget):
+        return inner.id_prefix.startswith(outer.id_prefix)
+    if isinstance(outer, UnitTarget) and isinstance(inner, UnitTarget):
+        return outer.unit in _slices_of(inner.unit)
+    if isinstance(inner, CgroupTarget):
+        return _covers_group(outer, inner)
+    if isinstance(outer, CgroupTarget) and isinstance(inner, UnitTarget):
+        last = (_parts(outer) or [""])[-1]
+        return last == inner.unit or (outer.descendants and last in _slices_of(inner.unit))
+    return False
+
+
+def _covers_group(outer: Target, inner: CgroupTarget) -> bool:
+    if isinstance(outer, CgroupTarget):
+        return outer.path == inner.path or (
+            outer.descendants and inner.path.startswith(outer.path.rstrip("/") + "/")
+        )
+    if isinstance(outer, UnitTarget):
+        return outer.unit in _parts(inner)
+    if isinstance(outer, ContainerTarget):
+        return any(found.startswith(outer.id_prefix) for found in _ID.findall(inner.path))
+    return False
+
+
+_ID: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def _parts(group: CgroupTarget) -> list[str]:
+    return [part for part in group.path.split("/") if part]
+
+
+def _is_everything(target: Target) -> bool:
+    root = isinstance(target, CgroupTarget) and target.descendants and not _parts(target)
+    return root or target == UnitTarget("-.slice")
+
+
+def _implies(inner: ProcessTarget, outer: ProcessTarget) -> bool:
+    exe = outer.exe is None or (inner.exe is not None and _same_program(inner.exe, outer.exe))
+    cmdline = outer.cmdline in (None, inner.cmdline)
+    return exe and cmdline and outer.user in (None, inner.user)
+
+
+def _same_program(inner: str, outer: str) -> bool:
+    """A base name stands for programs of that name in any directory."""
+    return inner == outer or ("/" not in outer and inner.rpartition("/")[2] == outer)
+
+
+def _slices_of(unit: str) -> set[str]:
+    """The slices a unit is in unless its Slice= says otherwise (systemd.slice(5))."""
+    stem, _, kind = unit.rpartition(".")
+    if kind == "slice":
+        names = stem.split("-")
+        return {f"{'-'.join(names[:end])}.slice" for end in range(1, len(names))}
+    if kind != "service":
+        return set()
+    if stem.startswith("user@"):
+        return {"user.slice", f"user-{stem.removeprefix('user@')}.slice"}
+    template, at, _ = stem.partition("@")
+    return {"system.slice", f"system-{template}.slice"} if at else {"system.slice"}
 
 
 def _is_whole(target: Target) -> bool:
     return isinstance(target, PhysicalTarget) and target == PhysicalTarget()
-
-
-def _inside(inner: CgroupTarget, outer: CgroupTarget) -> bool:
-    if inner.path == outer.path:
-        return True
-    return outer.descendants and inner.path.startswith(outer.path.rstrip("/") + "/")
-
-
-def _unit_inside(unit: UnitTarget, group: CgroupTarget) -> bool:
-    names = [part for part in group.path.split("/") if part]
-    if unit.unit in names:
-        return True
-    return group.descendants and not names
 
 
 def _physical_overlap(one: PhysicalTarget, other: PhysicalTarget) -> bool:

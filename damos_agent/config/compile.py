@@ -22,7 +22,11 @@ from damos_agent.config.trust import Trust, current_trust
 from damos_agent.model.codec import encode
 from damos_agent.model.compiled import Compiled, CompiledFile
 from damos_agent.model.finding import Finding
+from damos_agent.model.policy import Policy
 from damos_agent.model.settings import Settings
+
+_NAMED = 3
+"""So many policies are named in one message."""
 
 
 def compile_tree(config_root: str = "/", *, trust: Trust | None = None) -> Compiled:
@@ -112,12 +116,18 @@ def _together(
         kept = files[path]
         files[path] = replace(kept, policy=None, findings=(*kept.findings, found))
     remaining = [item.policy for item in files.values() if item.policy is not None]
-    for later, earlier in fights(remaining):
+    for later, opponents in fights(remaining):
         path = later.origin.path
-        message = f"works on the same memory as {earlier.name} in {earlier.origin.path}"
+        message = f"works on the same memory as {_name_all(opponents)}"
         found = _at(by_path[path], ("spec", "target"), "DA101", message)
         files[path] = replace(files[path], findings=(*files[path].findings, found))
     return tuple(files.values())
+
+
+def _name_all(policies: Sequence[Policy]) -> str:
+    named = [f"{policy.name} in {policy.origin.path}" for policy in policies[:_NAMED]]
+    more = len(policies) - len(named)
+    return ", ".join(named) + (f" and {more} more" if more else "")
 
 
 def _name_of(item: Loaded) -> str:

@@ -39,7 +39,7 @@ class MatchShape(Shape):
         "Regions inside the range.", None, since="6.6", kernel="filters/N/addr_start, addr_end"
     )
     target: U32 | None = described(
-        "Regions of the n-th process of `target.pids`, from 0; of nobody while it is not there.", None,
+        "Regions of the n-th process of `target.pids`, from 0.", None,
         since="6.6", kernel="filters/N/damon_target_idx",
     )  # fmt: skip
     hugepage_size: SizeRangeShape | None = described(

@@ -22,6 +22,7 @@ from tests.config import samples
 
 WHOLE = PhysicalTarget()
 GIB = 1 << 30
+ID = "abcdef" + "0" * 58
 
 
 def ranges(*spans: tuple[int, int]) -> PhysicalTarget:
@@ -51,6 +52,26 @@ def ranges(*spans: tuple[int, int]) -> PhysicalTarget:
         (UnitTarget("x.service"), CgroupTarget("/system.slice/y.service"), False),
         (ContainerTarget("abcdef"), ContainerTarget("abcdef"), True),
         (ContainerTarget("abcdef"), ContainerTarget("abcdee"), False),
+        (ContainerTarget("abcdef"), ContainerTarget("abcdef12"), True),
+        (ContainerTarget("abcdef"), CgroupTarget(f"/system.slice/docker-{ID}.scope"), True),
+        (ContainerTarget("bcdef"), CgroupTarget(f"/system.slice/docker-{ID}.scope"), False),
+        (ProcessTarget(exe="memcached"), ProcessTarget(exe="/usr/bin/memcached"), True),
+        (ProcessTarget(exe="/opt/memcached"), ProcessTarget(exe="/usr/bin/memcached"), False),
+        (ProcessTarget(exe="a"), ProcessTarget(exe="/bin/a", user="root"), True),
+        (ProcessTarget(exe="a", user="x"), ProcessTarget(exe="a", user="y"), False),
+        (ProcessTarget(exe="a"), ProcessTarget(cmdline="a"), False),
+        (UnitTarget("system.slice"), UnitTarget("ssh.service"), True),
+        (UnitTarget("-.slice"), UnitTarget("ssh.service"), True),
+        (UnitTarget("user.slice"), UnitTarget("ssh.service"), False),
+        (UnitTarget("user-1000.slice"), UnitTarget("user@1000.service"), True),
+        (UnitTarget("system-a.slice"), UnitTarget("a@1.service"), True),
+        (UnitTarget("a.slice"), UnitTarget("a-b.slice"), True),
+        (UnitTarget("a.slice"), UnitTarget("ab.slice"), False),
+        (UnitTarget("ssh.service"), CgroupTarget("/system.slice"), True),
+        (UnitTarget("ssh.service"), CgroupTarget("/system.slice", descendants=False), False),
+        (UnitTarget("ssh.service"), CgroupTarget("/", descendants=False), False),
+        (UnitTarget("system.slice"), CgroupTarget("/system.slice/ssh.service"), True),
+        (CgroupTarget("/"), ProcessTarget(exe="a"), True),
     ],
 )
 def test_overlap_is_symmetric(one: Target, other: Target, meets: bool) -> None:
@@ -79,6 +100,18 @@ def test_a_fight_is_reported_at_the_later_file(tmp_path: Path) -> None:
     )
 
     assert found == [[], ["DA101"]]
+
+
+def test_all_opponents_are_named(tmp_path: Path) -> None:
+    for name in "abcdef":
+        (tmp_path / f"{name}.yaml").write_text(samples.policy(name, mode="enforce"))
+    messages = [
+        [one.message.replace(f"{tmp_path}/", "") for one in file.findings]
+        for file in compile_files([str(tmp_path)]).files
+    ]
+    start = "works on the same memory as "
+    assert messages[2] == [f"{start}a in a.yaml, b in b.yaml"]
+    assert messages[5] == [f"{start}a in a.yaml, b in b.yaml, c in c.yaml and 2 more"]
 
 
 @pytest.mark.parametrize(
