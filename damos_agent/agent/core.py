@@ -20,6 +20,7 @@ from damos_agent.agent.reconciler import Reconciler, Round, Standing
 from damos_agent.agent.seating import Seating
 from damos_agent.agent.survey import Machine, select
 from damos_agent.algo.lower import ops_of
+from damos_agent.algo.overlap import Shared, acts, find_shared, notes_of
 from damos_agent.algo.target import describe
 from damos_agent.host.system import read_uptime_us
 from damos_agent.model.codec import encode
@@ -33,6 +34,8 @@ from damos_agent.model.status import AgentStatus, PolicyState, PolicyStatus
 from damos_agent.model.userspace import ContextReport
 
 _RUNNING = (PolicyState.ACTIVE, PolicyState.OBSERVING, PolicyState.DRIFTED)
+
+_PIDS_TOLD = 16
 
 
 @dataclass(slots=True)
@@ -51,18 +54,24 @@ class Totals:
 
 @dataclass(slots=True)
 class Core:
-    """`writes()` gives (sysfs writes, refused writes) so far; `wall` the time of day."""
+    """`writes()` gives (sysfs writes, refused writes) so far; `wall` the time of day.
+
+    `keeps`: last good versions are kept in /run for the next start. A dry run keeps nothing.
+    """
 
     machine: Machine
     seating: Seating
     logger: Logger
     writes: Callable[[], tuple[int, int]]
     loaded: Loaded = field(default_factory=Loaded)
+    keeps: bool = True
     wall: Callable[[], float] = time.time
     meters: Meters = field(default_factory=Meters)
     totals: Totals = field(default_factory=Totals)
     standings: dict[str, Standing] = field(default_factory=dict)
     outcomes: dict[str, PolicyOutcome] = field(default_factory=dict)
+    shared: Shared = field(default_factory=dict)
+    _told_shared: set[tuple[str, ...]] = field(default_factory=set)
     _reader: OutcomeReader | None = None
     _outcome_asked: int | None = None
 
@@ -104,7 +113,8 @@ class Core:
         if self.loaded.ok:
             self.totals.last_reload = self.wall()
         self.totals.last_reload_ok = self.loaded.ok
-        self._keep_loaded()
+        if self.keeps:
+            self._keep_loaded()
 
     def _keep_loaded(self) -> None:
         path = f"{self.machine.roots.run}/loaded.json"
@@ -143,7 +153,30 @@ class Core:
             return None
         self.meters.reconciled(time.monotonic() - begun)
         self._take_standings(done.standings)
+        self._find_overlaps(done)
         return done
+
+    def _find_overlaps(self, done: Round) -> None:
+        """Policies that meet are told once, however their processes come and go."""
+        acting = {
+            name
+            for name, policy in self.policies.items()
+            if acts(policy) and done.standings[name].state is PolicyState.ACTIVE
+        }
+        self.shared = find_shared({n: done.survey.selections[n].processes for n in acting})
+        self._told_shared = {names for names in self._told_shared if acting.issuperset(names)}
+        for names, processes in self.shared.items():
+            if names in self._told_shared:
+                continue
+            self._told_shared.add(names)
+            emit(
+                self.logger,
+                Event.POLICIES_OVERLAP,
+                policies=list(names),
+                pids=[process.pid for process in processes[:_PIDS_TOLD]],
+                processes=len(processes),
+                hint="put the schemes into one policy, or narrow one target",
+            )
 
     def _take_standings(self, standings: dict[str, Standing]) -> None:
         self._log_states(standings)
@@ -349,6 +382,7 @@ class Core:
             last_error=standing.reason if failed else "",
             bad_file=tuple(str(f) for f in entry.findings) if entry.stale_since else (),
             backend_reason=seat.reason if seat else "",
+            notes=notes_of(name, self.shared),
         )
         if self.seating.is_userspace(name):
             return self._in_userspace(common)
@@ -381,6 +415,6 @@ class Core:
             stretched=said.stretched,
             stretch_reason=said.stretch_reason,
             cpu_bp=said.cpu_bp,
-            notes=said.notes,
+            notes=(*common.notes, *said.notes),
             canaries=said.canaries,
         )

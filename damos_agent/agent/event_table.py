@@ -85,6 +85,21 @@ _LIFE = {
         "A socket answers from now on.",
         {"purpose": _text("status or metrics"), "address": _text("unix:path or host:port")},
     ),
+    Event.LISTENING_ENDED: EventSpec(
+        Level.INFO,
+        "A socket answers no longer, because agent.yaml names another one or none.",
+        {"purpose": _text("metrics"), "address": _text("unix:path or host:port")},
+    ),
+    Event.LISTEN_FAILED: EventSpec(
+        Level.WARNING,
+        "The address agent.yaml names cannot be listened on; it is tried again at each resync.",
+        {
+            "purpose": _text("metrics"),
+            "address": _text("unix:path or host:port"),
+            "message": MESSAGE,
+            "hint": HINT,
+        },
+    ),
 }
 
 _CONFIG = {
@@ -269,6 +284,25 @@ _KERNEL = {
     Event.MODULE_RESTORED: EventSpec(
         Level.INFO, "A module that was switched off runs again.", {"module": MODULE}
     ),
+    Event.PRIMING_AWAITED: EventSpec(
+        Level.INFO,
+        "An agent about to leave first waits for the first windows of new quotas, during which "
+        "their schemes match nothing (kernels before 6.18).",
+        {
+            "policies": _texts("those that wait"),
+            "wait_us": _count("how long it will take", "us"),
+        },
+    ),
+    Event.PRIMING_LEFT: EventSpec(
+        Level.WARNING,
+        "The agent leaves schemes behind that match nothing: the first windows of their quotas "
+        "are too long to wait for.",
+        {
+            "policies": _texts("those that do nothing until an agent runs"),
+            "wait_us": _count("how long it would have taken", "us"),
+            "hint": HINT,
+        },
+    ),
     Event.DRIFT_DETECTED: EventSpec(
         Level.WARNING,
         "Somebody changed what the agent had set.",
@@ -352,6 +386,16 @@ _POLICY = {
         Level.WARNING,
         "This kernel, or this machine as it is now, cannot run a policy; the others run.",
         {"policy": POLICY, "reason": REASON},
+    ),
+    Event.POLICIES_OVERLAP: EventSpec(
+        Level.WARNING,
+        "Enforcing policies act on the same processes. All of them go on.",
+        {
+            "policies": _texts("their names"),
+            "pids": Field(Kind.INTEGERS, "processes they have in common; at most 16"),
+            "processes": _count("how many they have in common"),
+            "hint": HINT,
+        },
     ),
     Event.SCHEME_OUTCOME: EventSpec(
         Level.INFO,

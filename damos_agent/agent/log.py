@@ -80,6 +80,39 @@ def open_log(
     return logger if text else logger.bind(pid=os.getpid(), version=__version__)
 
 
+class SwitchedLog:
+    """A log whose format and level may change while others hold it."""
+
+    def __init__(
+        self, log_format: LogFormat, level: LogLevel, *, stream: TextIO | None = None
+    ) -> None:
+        self._stream = stream
+        self._now = (log_format, level)
+        self._log = open_log(log_format, level, stream=stream)
+
+    def switch(self, log_format: LogFormat, level: LogLevel) -> None:
+        """Write like this from now on."""
+        if self._now != (log_format, level):
+            self._now = (log_format, level)
+            self._log = open_log(log_format, level, stream=self._stream)
+
+    def debug(self, event: str, *args: Any, **kw: Any) -> Any:
+        """See `events.Logger`."""
+        return self._log.debug(event, *args, **kw)
+
+    def info(self, event: str, *args: Any, **kw: Any) -> Any:
+        """See `events.Logger`."""
+        return self._log.info(event, *args, **kw)
+
+    def warning(self, event: str, *args: Any, **kw: Any) -> Any:
+        """See `events.Logger`."""
+        return self._log.warning(event, *args, **kw)
+
+    def error(self, event: str, *args: Any, **kw: Any) -> Any:
+        """See `events.Logger`."""
+        return self._log.error(event, *args, **kw)
+
+
 @contextmanager
 def _without_rich() -> Iterator[None]:
     """Hide rich while structlog is imported: it would load it for tracebacks (4 MiB resident)."""

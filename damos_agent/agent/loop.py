@@ -26,6 +26,7 @@ from damos_agent.agent.watcher import Watcher
 from damos_agent.host.pidfd import ProcessWatcher
 from damos_agent.host.system import read_uptime_us
 from damos_agent.model.errors import CompileError, DamosError, HostError
+from damos_agent.model.settings import Settings
 from damos_agent.model.status import PolicyState
 
 _TEXTFILE_US = 15_000_000
@@ -35,6 +36,10 @@ _FIRST_OUTCOME_US = 5_000_000
 def monotonic_us() -> int:
     """The loop's clock."""
     return time.monotonic_ns() // 1000
+
+
+def _leave(_settings: Settings) -> None:
+    """Nothing to adjust."""
 
 
 @dataclass(slots=True)
@@ -48,7 +53,11 @@ class _Reload:
 
 @dataclass(slots=True)
 class Loop:
-    """`watchdog_us`: how often systemd wants to hear from us, or None."""
+    """`watchdog_us`: how often systemd wants to hear from us, or None.
+
+    `adjust` puts settings in force that are none of the loop's: at the start those of the last run,
+    and then after each reload and at each resync.
+    """
 
     core: Core
     selector: selectors.BaseSelector
@@ -58,6 +67,7 @@ class Loop:
     watcher: Watcher | None = None
     servers: list[Server] = field(default_factory=list)
     schedule: Schedule = field(default_factory=Schedule)
+    adjust: Callable[[Settings], None] = _leave
     stop_reason: str = ""
     _hints: Debounce = field(default_factory=lambda: Debounce(200_000))
     _trigger: str = "start"
@@ -95,14 +105,19 @@ class Loop:
         self._start_reload("request")
 
     def run(self) -> None:
-        """Until a signal says stop. The first compilation is under way when this returns."""
+        """Until a signal says stop."""
+        self.start()
+        while not self.stop_reason:
+            self._turn()
+
+    def start(self) -> None:
+        """Begin the first compilation, and set the clocks."""
+        self.adjust(self.core.settings)
         self._start_reload("start")
         now = monotonic_us()
         self.schedule.at("resync", now + self.core.settings.resync_us)
         if self.watchdog_us:
             self.schedule.at("watchdog", now + self.watchdog_us // 2)
-        while not self.stop_reason:
-            self._turn()
 
     def _turn(self) -> None:
         waits = [self.schedule.wait_s(monotonic_us()), *self._server_waits()]
@@ -201,6 +216,7 @@ class Loop:
             return
         before = self.core.settings
         self.core.take(compiled, work.trigger, monotonic_us() - work.begun_us)
+        self.adjust(self.core.settings)
         self._hints = Debounce(
             self.core.settings.settle_us,
             first_us=self._hints.first_us,
@@ -266,6 +282,7 @@ class Loop:
         self._listen_to_monitor()
 
     def _resync(self) -> None:
+        self.adjust(self.core.settings)
         self._start_reload("resync")
         self._round()
         self.schedule.at("resync", monotonic_us() + self.core.settings.resync_us)

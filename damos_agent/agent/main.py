@@ -11,6 +11,7 @@ import sys
 import time
 
 import damos_agent
+from damos_agent.agent.adjust import Adjuster, MetricsPorts
 from damos_agent.agent.compiler import compile_policies
 from damos_agent.agent.core import Core, Totals
 from damos_agent.agent.dryrun import print_round
@@ -18,17 +19,17 @@ from damos_agent.agent.events import Event, Logger, emit
 from damos_agent.agent.journal import WriteJournal
 from damos_agent.agent.ledger import AgentLock, load_ledger, save_ledger
 from damos_agent.agent.link import MonitorLink
-from damos_agent.agent.listeners import inherited, listen, listen_unix
+from damos_agent.agent.listeners import listen_unix
 from damos_agent.agent.loader import Loaded, read_loaded
-from damos_agent.agent.log import open_log
+from damos_agent.agent.log import SwitchedLog
 from damos_agent.agent.loop import Loop
 from damos_agent.agent.notify import Notifier, watchdog_us
+from damos_agent.agent.priming import PRIMING_ONCE_US, PRIMING_STOP_US, finish_priming
 from damos_agent.agent.reconciler import Reconciler
 from damos_agent.agent.seating import Seating
 from damos_agent.agent.sockets import Server
 from damos_agent.agent.status import StatusAnswer
 from damos_agent.agent.survey import Machine
-from damos_agent.agent.watcher import open_watcher
 from damos_agent.host.filesystem import RealFilesystem
 from damos_agent.host.pidfd import ProcessWatcher
 from damos_agent.host.roots import Roots
@@ -78,20 +79,22 @@ def main(argv: list[str] | None = None) -> int:
         arguments.config_root,
         arguments.run_root,
     )
-    log_format = LogFormat(arguments.log_format or LogFormat.AUTO)
-    logger = open_log(log_format, LogLevel(arguments.log_level or LogLevel.INFO))
+    log = SwitchedLog(
+        LogFormat(arguments.log_format or LogFormat.AUTO),
+        LogLevel(arguments.log_level or LogLevel.INFO),
+    )
     try:
-        loaded = _first_look(roots, logger)
+        loaded = _first_look(roots, log)
         settings = loaded.settings
-        logger = open_log(
+        log.switch(
             LogFormat(arguments.log_format or settings.log_format),
             LogLevel(arguments.log_level or settings.log_level),
         )
         if arguments.once:
-            return _run_once(arguments, roots, logger)
-        return _run(arguments, roots, logger, loaded)
+            return _run_once(arguments, roots, log)
+        return _run(arguments, roots, log, loaded)
     except DamosError as error:
-        return _fail(logger, error)
+        return _fail(log, error)
 
 
 def _fail(logger: Logger, error: DamosError) -> int:
@@ -130,8 +133,10 @@ def _first_look(roots: Roots, logger: Logger) -> Loaded:
         return Loaded()
 
 
-def detect_features(roots: Roots) -> Features:
-    """What this kernel offers, found by a child (its type information is large); kept for a boot.
+def detect_features(roots: Roots, *, keep: bool = True) -> Features:
+    """What this kernel offers, found by a child (its type information is large).
+
+    `keep`: remember it for this boot.
 
     Raises `HostError` when the child cannot tell.
     """
@@ -154,24 +159,24 @@ def detect_features(roots: Roots) -> Features:
             hint="is the installation complete?",
         )
     data = json.loads(done.stdout)
+    if keep:
+        _keep_features(path, boot_id, data)
+    return decode(Features, data)
+
+
+def _keep_features(path: str, boot_id: str, data: object) -> None:
     kept = {"boot_id": boot_id, "version": damos_agent.__version__, "features": data}
     try:
         with open(path, "w", encoding="utf-8") as file:
             json.dump(kept, file)
     except OSError:
         pass  # only a convenience for the next start
-    return decode(Features, data)
 
 
 def _assemble(
-    roots: Roots,
-    features: Features,
-    logger: Logger,
-    loaded: Loaded,
-    *,
-    dry_run: bool,
-    stays: bool = False,
+    roots: Roots, features: Features, logger: Logger, loaded: Loaded, *, dry_run: bool, stays: bool
 ) -> Core:
+    """`stays`: with a monitor process for policies that need user space."""
     fs = RealFilesystem()
     reader = TargetReader(fs, roots)
     machine = Machine(fs, roots, features, reader, time.sleep)
@@ -187,10 +192,12 @@ def _assemble(
     )
     ledger = load_ledger(roots.run)
     reconciler = Reconciler(machine, applier, ledger, logger, dry_run=dry_run)
-    link = MonitorLink(roots, logger) if stays else None
+    link = MonitorLink(roots, logger) if stays and not dry_run else None
     seating = Seating(reconciler, link, logger)
     core = Core(machine, seating, logger, lambda: (journal.writes, journal.failures), loaded)
+    core.keeps = not dry_run
     core.totals = Totals(started=time.time())
+    core.reconciler.adopt()
     return core
 
 
@@ -220,52 +227,70 @@ def _require_access(roots: Roots, features: Features) -> None:
 
 
 def _run_once(arguments: argparse.Namespace, roots: Roots, logger: Logger) -> int:
+    if arguments.dry_run:
+        return _plan_once(roots, logger)
     _prepare_run(roots)
     features = detect_features(roots)
     compiled = compile_policies(roots.config)
-    if arguments.dry_run:
-        core = _assemble(roots, features, logger, Loaded(), dry_run=True)
-        core.take(compiled, "start", 0)
-        done = core.reconcile()
-        if done is None:
-            return EX_FAILURE
-        print_round(done)
-        return 0 if core.loaded.ok else EX_FAILURE
     lock = AgentLock.take(roots.run)
     try:
         _require_access(roots, features)
-        core = _assemble(roots, features, logger, _first_look(roots, logger), dry_run=False)
-        core.reconciler.adopt()
+        kept = _first_look(roots, logger)
+        core = _assemble(roots, features, logger, kept, dry_run=False, stays=False)
         core.take(compiled, "start", 0)
         done = core.reconcile()
-        return 0 if done is not None and core.loaded.ok else EX_FAILURE
+        primed = finish_priming(core, time.sleep, PRIMING_ONCE_US)
+        return 0 if done is not None and primed and core.loaded.ok else EX_FAILURE
     finally:
         lock.release()
 
 
-def _run(arguments: argparse.Namespace, roots: Roots, logger: Logger, loaded: Loaded) -> int:
+def _plan_once(roots: Roots, logger: Logger) -> int:
+    """Nothing is written, not even below /run: an agent may be running."""
+    features = detect_features(roots, keep=False)
+    compiled = compile_policies(roots.config)
+    kept = _first_look(roots, logger)
+    core = _assemble(roots, features, logger, kept, dry_run=True, stays=False)
+    core.take(compiled, "start", 0)
+    done = core.reconcile()
+    if done is None:
+        return EX_FAILURE
+    print_round(done)
+    return 0 if core.loaded.ok else EX_FAILURE
+
+
+def _run(arguments: argparse.Namespace, roots: Roots, log: SwitchedLog, loaded: Loaded) -> int:
+    if arguments.dry_run:
+        features = detect_features(roots, keep=False)
+        core = _assemble(roots, features, log, loaded, dry_run=True, stays=True)
+        return _stay(arguments, core, log)
     _prepare_run(roots)
     lock = AgentLock.take(roots.run)
     try:
         features = detect_features(roots)
-        if not arguments.dry_run and not _may_write_damon(roots, features):
+        if not _may_write_damon(roots, features):
             # An ordinary user's processes can still be served, in user space.
             features = Features(features.release, Source.ABSENT, detail=NO_ACCESS)
-        core = _assemble(
-            roots, features, logger, loaded, dry_run=arguments.dry_run, stays=not arguments.dry_run
-        )
-        _announce(core, arguments)
-        core.reconciler.adopt()
-        loop = _make_loop(core)
-        try:
-            loop.open()
-            _serve(loop, core)
-            loop.run()
-            return _stop(loop, core)
-        finally:
-            loop.close()
+        core = _assemble(roots, features, log, loaded, dry_run=False, stays=True)
+        return _stay(arguments, core, log)
     finally:
         lock.release()
+
+
+def _stay(arguments: argparse.Namespace, core: Core, log: SwitchedLog) -> int:
+    _announce(core, arguments)
+    loop = _make_loop(core)
+    adjust = Adjuster(loop, log, fixed_format=arguments.log_format, fixed_level=arguments.log_level)
+    loop.adjust = adjust.adjust
+    try:
+        loop.open()
+        if not arguments.dry_run:
+            _serve(loop, core)
+            adjust.metrics = MetricsPorts(loop.selector, loop.servers, core)
+        loop.run()
+        return _stop(loop, core)
+    finally:
+        loop.close()
 
 
 def _announce(core: Core, arguments: argparse.Namespace) -> None:
@@ -295,16 +320,13 @@ def _announce(core: Core, arguments: argparse.Namespace) -> None:
 
 
 def _make_loop(core: Core) -> Loop:
-    loop = Loop(
+    return Loop(
         core,
         selectors.DefaultSelector(),
         Notifier.from_environ(os.environ),
         ProcessWatcher(core.machine.fs, core.machine.roots),
         watchdog_us=watchdog_us(os.environ, os.getpid()),
     )
-    roots = core.machine.roots
-    loop.watcher = open_watcher(roots.config, loop.hint, core.settings.watch)
-    return loop
 
 
 def _serve(loop: Loop, core: Core) -> None:
@@ -312,30 +334,14 @@ def _serve(loop: Loop, core: Core) -> None:
     answer = StatusAnswer({"status": core.status}, {"reload": loop.request_reload})
     loop.servers.append(Server(loop.selector, listen_unix(path), answer))
     emit(core.logger, Event.LISTENING, purpose="status", address=f"unix:{path}")
-    listeners = inherited(os.environ, os.getpid(), "metrics")
-    if core.settings.metrics.listen:
-        listeners.append(listen(core.settings.metrics.listen))
-    if not listeners:
-        return
-    # Some 5 MiB resident with prometheus_client, so only for those who asked for metrics.
-    from damos_agent.agent.metrics import HttpAnswer, make_registry
-
-    answer_http = HttpAnswer(make_registry(core.status, core.meters))
-    for listener in listeners:
-        address = _spell_address(listener.getsockname())
-        loop.servers.append(Server(loop.selector, listener, answer_http))
-        emit(core.logger, Event.LISTENING, purpose="metrics", address=address)
-
-
-def _spell_address(name: object) -> str:
-    """A socket's own name as agent.yaml writes it."""
-    return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else f"unix:{name}"
 
 
 def _stop(loop: Loop, core: Core) -> int:
     loop.notifier.stopping()
-    core.seating.close()
     keep = core.settings.on_exit is OnExit.KEEP
+    if keep and core.keeps:
+        finish_priming(core, time.sleep, PRIMING_STOP_US)
+    core.seating.close()
     count = len(core.reconciler.ledger.slots)
     code = 0
     try:

@@ -71,6 +71,7 @@ class _Memory:
     drifted: dict[str, tuple[str, ...]] = field(default_factory=dict)
     foreign: tuple[int, str] = (0, "")
     edited: set[str] = field(default_factory=set)
+    announced: Plan = field(default_factory=Plan)
 
 
 class Reconciler:
@@ -100,6 +101,12 @@ class Reconciler:
         """Why DAMON's kdamonds are not ours to use; empty when they are."""
         return self._memory.foreign[1]
 
+    @property
+    def priming(self) -> dict[str, int]:
+        """Policies whose quotas are primed, and when their first windows will be over."""
+        records = self.ledger.slots.values()
+        return {r.policy: r.prime_at_us for r in records if r.prime_at_us}
+
     def _keep(self, ledger: Ledger) -> None:
         """In memory first: what cannot be saved is owned all the same."""
         self.ledger = ledger
@@ -123,7 +130,7 @@ class Reconciler:
             if index in ownership.foreign or index >= len(slots):
                 continue
             kept[index] = replace(record, kdamond_pid=slots[index].pid)
-            if slots[index].running:
+            if slots[index].running and not self._dry_run:
                 emit(
                     self._logger,
                     Event.KDAMOND_ADOPTED,
@@ -158,7 +165,10 @@ class Reconciler:
             made = plan(wishes, view.situation)
             first = first or made
             self._note_foreign(view)
-            if made.empty or self._dry_run:
+            if self._dry_run:
+                self._announce_once(made)
+                break
+            if made.empty:
                 break
             self._announce(made)
             if not self._carry_out(made, view, now_us):
@@ -172,7 +182,10 @@ class Reconciler:
         """Stop and remove everything that is ours; how many kdamonds that were.
 
         What cannot be stopped does not keep the rest running; the first error is raised at the end.
+        A dry run stops nothing.
         """
+        if self._dry_run:
+            return 0
         view = survey({}, self.machine, self.ledger, settings)
         count = sum(slot.running for slot in view.situation.observed.slots)
         made = plan({}, view.situation)
@@ -275,6 +288,12 @@ class Reconciler:
             hint=error.hint,
         )
 
+    def _announce_once(self, made: Plan) -> None:
+        """A dry run comes to the same plan each round."""
+        if not made.empty and made != self._memory.announced:
+            self._announce(made)
+        self._memory.announced = made
+
     def _announce(self, made: Plan) -> None:
         changes = [f"{work.slot}:{work.change}:{work.policy}" for work in made.slots]
         emit(self._logger, Event.PLAN_COMPUTED, writes=made.writes, changes=changes)
@@ -363,7 +382,7 @@ class Reconciler:
 
     def _next_retry(self) -> int | None:
         times = [b.until_us for b in self._memory.backoff.values()]
-        times += [r.prime_at_us for r in self.ledger.slots.values() if r.prime_at_us]
+        times += self.priming.values()
         return min(times, default=None)
 
     def _forget(self, policies: Mapping[str, Policy]) -> None:

@@ -133,6 +133,8 @@ def _notes(policy: PolicyStatus) -> Iterator[str]:
         yield f"  {policy.reason}"
     if policy.backend == "userspace":
         yield from _monitor(policy)
+    for text in policy.notes:
+        yield f"  {text}"
     if policy.last_error and policy.last_error != policy.reason:
         yield click.style(f"  last error: {policy.last_error}", fg="red")
     for text in policy.bad_file:
@@ -153,8 +155,6 @@ def _monitor(policy: PolicyStatus) -> Iterator[str]:
         )
     if policy.canaries and policy.canaries.sent_bytes:
         yield f"  {_canaries(policy.canaries)}"
-    for text in policy.notes:
-        yield f"  {text}"
 
 
 def _canaries(canaries: Canaries) -> str:

@@ -63,6 +63,9 @@ class SchemeOutcome:
 class PolicyStatus:
     """One policy now. `reason` explains every state but active and observing.
 
+    `notes`: what users should know although it runs, such as others that act on the same
+    processes.
+
     `backend_reason`: why the kernel does not serve it. From `probe` on it concerns user space only,
     with the meanings of `model.userspace.ContextReport`.
     """

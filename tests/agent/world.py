@@ -55,6 +55,8 @@ class World:
     saved: Ledger = field(default_factory=Ledger)
     journal: Journal = field(default_factory=Journal)
     log: LogCapture = field(default_factory=LogCapture)
+    roots: Roots = field(default_factory=Roots)
+    dry_run: bool = False
     damon: SimulatedDamon = field(init=False)
     machine: SimulatedMachine = field(init=False)
     reconciler: Reconciler = field(init=False)
@@ -73,13 +75,13 @@ class World:
 
     def restart(self, sleep: Callable[[float], None] = quiet, settle_s: float = 0.0) -> None:
         """A new agent finds what the old one left."""
-        roots = Roots()
+        roots = self.roots
         machine = Machine(
             self.machine, roots, profile_of(self.kernel), TargetReader(self.machine, roots), quiet
         )
         applier = Applier(self.machine, "/sys", "/proc", sleep, self._save, self.journal, settle_s)
         logger = structlog.wrap_logger(None, processors=[self.log])
-        self.reconciler = Reconciler(machine, applier, self.saved, logger)
+        self.reconciler = Reconciler(machine, applier, self.saved, logger, dry_run=self.dry_run)
         self.reconciler.adopt()
 
     def _save(self, ledger: Ledger) -> None:

@@ -1,0 +1,192 @@
+"""The loop: reloads, signals, and settings put in force when they become known or change."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from damos_agent.agent.inotify import InotifyWatcher
+from damos_agent.agent.main import _stop
+from damos_agent.agent.watcher import PollWatcher
+from damos_agent.model.status import PolicyState
+from tests.agent.engine import PHYSICAL, Engine, edit, running
+from tests.config import samples
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    tmp_path.chmod(0o755)
+    return Engine(tmp_path)
+
+
+def can_connect(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        return client.connect_ex(str(path)) == 0
+
+
+def test_the_first_compilation_puts_policies_in_force(engine: Engine) -> None:
+    (engine.policies / "a.yaml").write_text(PHYSICAL)
+    with running(engine):
+        engine.reloads(1)
+        assert engine.core.standings["phys"].state is PolicyState.OBSERVING
+        assert engine.world.damon.running(0)
+
+
+def test_an_edit_is_noticed(engine: Engine) -> None:
+    with running(engine):
+        engine.reloads(1)
+        edit(engine.policies / "a.yaml", PHYSICAL)
+        engine.until(lambda: "phys" in engine.core.standings)
+        (engine.policies / "a.yaml").unlink()
+        engine.until(lambda: not engine.core.standings)
+
+
+def test_sighup_looks_again_whatever_the_digests_say(engine: Engine) -> None:
+    with running(engine):
+        engine.reloads(1)
+        os.kill(os.getpid(), signal.SIGHUP)
+        engine.reloads(2)
+        assert engine.world.events("reload_finished")[-1]["trigger"] == "signal"
+        assert engine.world.events("signal_received")[0]["signal"] == "SIGHUP"
+        assert not engine.loop.stop_reason
+
+
+def test_sighup_during_a_reload_is_not_lost(engine: Engine) -> None:
+    with running(engine):
+        os.kill(os.getpid(), signal.SIGHUP)
+        engine.reloads(2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_that_stop(engine: Engine, number: signal.Signals) -> None:
+    with running(engine):
+        os.kill(os.getpid(), number)
+        engine.until(lambda: engine.loop.stop_reason)
+        assert engine.loop.stop_reason == number.name
+
+
+def test_the_metrics_socket_is_served_from_the_first_compilation_on(engine: Engine) -> None:
+    path = engine.root / "run/metrics.sock"
+    engine.settings(f"{{metrics: {{listen: 'unix:{path}'}}}}")
+    with running(engine):
+        engine.reloads(1)
+        assert can_connect(path)
+
+
+def test_the_metrics_socket_follows_edits(engine: Engine) -> None:
+    one, two = engine.root / "run/one.sock", engine.root / "run/two.sock"
+    engine.settings(f"{{metrics: {{listen: 'unix:{one}'}}}}")
+    with running(engine):
+        engine.reloads(1)
+        engine.settings(f"{{metrics: {{listen: 'unix:{two}'}}}}")
+        engine.reload()
+        assert (one.exists(), can_connect(two)) == (False, True)
+        engine.settings("{}")
+        engine.reload()
+        assert not two.exists()
+        assert engine.world.events("listening_ended")
+    assert engine.loop.servers == []
+
+
+def test_an_address_that_cannot_be_had_is_told_once_and_tried_again(engine: Engine) -> None:
+    path = engine.root / "missing/metrics.sock"
+    engine.settings(f"{{metrics: {{listen: 'unix:{path}'}}}}")
+    with running(engine):
+        engine.reloads(1)
+        engine.reload()
+        (failed,) = engine.world.events("listen_failed")
+        assert failed["address"] == f"unix:{path}"
+        path.parent.mkdir()
+        engine.loop.schedule.at("resync", 0)
+        engine.until(path.exists)
+
+
+def test_the_watcher_is_switched(engine: Engine) -> None:
+    with running(engine):
+        engine.reloads(1)
+        assert isinstance(engine.loop.watcher, InotifyWatcher)
+        engine.settings("{watch: poll}")
+        engine.reload()
+        assert isinstance(engine.loop.watcher, PollWatcher)
+        engine.settings("{watch: inotify}")
+        engine.reload()
+        assert isinstance(engine.loop.watcher, InotifyWatcher)
+
+
+def test_the_log_changes_its_level_and_format(engine: Engine) -> None:
+    def told() -> str:
+        engine.text.truncate(0)
+        engine.switched.debug("quiet")
+        engine.switched.info("loud")
+        return engine.text.getvalue()
+
+    with running(engine):
+        engine.reloads(1)
+        assert ("quiet" in told(), "loud" in told()) == (False, True)
+        engine.settings("{log: {level: debug, format: text}}")
+        engine.reload()
+        assert "quiet" in told()
+        assert "{" not in told()
+
+
+def test_the_command_line_wins_over_the_settings(engine: Engine) -> None:
+    engine.adjuster.fixed_level = "error"
+    engine.settings("{log: {level: debug}}")
+    with running(engine):
+        engine.reloads(1)
+        engine.switched.info("loud")
+        assert engine.text.getvalue() == ""
+
+
+def stop(engine: Engine) -> int:
+    return _stop(engine.loop, engine.core)
+
+
+def test_on_exit_stop_gives_everything_back(engine: Engine) -> None:
+    (engine.policies / "a.yaml").write_text(PHYSICAL)
+    with running(engine):
+        engine.reloads(1)
+        assert stop(engine) == 0
+    assert not engine.world.damon.kdamonds
+    assert engine.world.events("agent_stopped")[0]["kdamonds"] == 1
+
+
+def test_on_exit_keep_leaves_policies_at_work_for_the_next_agent(engine: Engine) -> None:
+    (engine.policies / "a.yaml").write_text(PHYSICAL)
+    engine.settings("{on_exit: keep}")
+    with running(engine):
+        engine.reloads(1)
+        writes = len(engine.world.damon.log)
+        assert stop(engine) == 0
+    assert engine.world.damon.running(0)
+    assert len(engine.world.damon.log) == writes
+    assert engine.world.events("agent_stopped")[0]["on_exit"] == "keep"
+    engine.world.restart()
+    assert engine.world.events("kdamond_adopted")
+
+
+def test_a_dry_run_that_stays_writes_nothing(tmp_path: Path) -> None:
+    """Beside an agent at work: not to DAMON, not when it stops, and not below /run."""
+    first = Engine(tmp_path)
+    (first.policies / "a.yaml").write_text(PHYSICAL)
+    with running(first):
+        first.reloads(1)
+    log, kept = list(first.world.damon.log), (tmp_path / "run/loaded.json").read_bytes()
+    dry = Engine(tmp_path, dry_run=True)
+    dry.world.damon, dry.world.machine = first.world.damon, first.world.machine
+    dry.world.saved = first.world.saved
+    dry.world.restart()
+    dry.core.seating.reconciler = dry.world.reconciler
+    dry.core.machine = dry.world.reconciler.machine
+    edit(dry.policies / "a.yaml", samples.policy("other", target="{physical: {}}"))
+    with running(dry):
+        dry.reloads(1)
+        assert dry.world.events("plan_computed")
+        assert stop(dry) == 0
+    assert first.world.damon.log == log
+    assert (tmp_path / "run/loaded.json").read_bytes() == kept
+    assert not dry.world.events("kdamond_adopted")
