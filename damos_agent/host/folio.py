@@ -14,6 +14,7 @@ from typing import Final, Self
 from damos_agent.host.roots import Roots
 from damos_agent.model.errors import HostError
 
+LOCKED: Final = 1 << 0
 LRU: Final = 1 << 5
 COMPOUND_HEAD: Final = 1 << 15
 COMPOUND_TAIL: Final = 1 << 16

@@ -34,7 +34,11 @@ class IdleBitmap:
             ) from error
 
     def set(self, pfn: int) -> None:
-        """Mark the page idle. The kernel passes over what is not on an LRU list, or locked."""
+        """Mark the page idle, and forget past accesses.
+
+        The kernel passes over what is not on an LRU list, as tails of folios are not; of a locked
+        page it forgets nothing.
+        """
         bit = 1 << pfn % _WORD_BITS
         try:
             os.pwrite(self._file, bit.to_bytes(_WORD_BYTES, "little"), _place(pfn))
@@ -43,7 +47,11 @@ class IdleBitmap:
                 raise HostError("idle pages cannot be marked", errno=error.errno) from error
 
     def is_idle(self, pfn: int) -> bool:
-        """Whether the page is still idle."""
+        """Whether the page is still idle.
+
+        Locked pages are not looked at: what was marked still is. No others than those on an LRU
+        list are ever idle.
+        """
         word = int.from_bytes(os.pread(self._file, _WORD_BYTES, _place(pfn)), "little")
         return bool(word >> pfn % _WORD_BITS & 1)
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from damos_agent.host import pagemap
 from damos_agent.host.filesystem import Filesystem
-from damos_agent.host.folio import COMPOUND_TAIL, IDLE, PageFlags
+from damos_agent.host.folio import COMPOUND_TAIL, IDLE, LOCKED, PageFlags
 from damos_agent.host.idle_bitmap import IdleBitmap
 from damos_agent.host.roots import Roots
 from damos_agent.model.damon import Placement
@@ -84,8 +84,9 @@ class PageIdleSampler:
         # Idle bits of tails cannot be set, and so always read as accessed.
         head = self._flags.head(pfn)
         self._bitmap.set(head)
-        # This flag is the mark itself: it stays set when the page is accessed right away.
-        return _Armed(address, pfn, head, bool(self._flags.flags(head) & IDLE))
+        # This flag is the mark itself: it stays set when the page is accessed right away. Of a
+        # locked folio the kernel sets it without forgetting past accesses.
+        return _Armed(address, pfn, head, self._flags.flags(head) & (IDLE | LOCKED) == IDLE)
 
     def _tell(self, sample: _Armed, pfn: int | None) -> bool | None:
         if pfn is None:
@@ -96,7 +97,13 @@ class PageIdleSampler:
             return None
         if pfn != sample.head and not self._flags.flags(pfn) & COMPOUND_TAIL:
             return None  # the folio was split: its head is another page's now
-        return not self._bitmap.is_idle(sample.head)
+        idle = self._bitmap.is_idle(sample.head)
+        now = self._flags.flags(sample.head)
+        # What is locked or off the LRU lists just now is passed over, and keeps its mark: a locked
+        # folio reads idle, and one off the lists accessed, whatever has happened.
+        if idle != bool(now & IDLE) or (idle and now & LOCKED):
+            return None
+        return not idle
 
 
 class PageIdleProbe:
