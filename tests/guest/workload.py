@@ -16,9 +16,10 @@ import os
 import sys
 import time
 
+from tests.tlb import forget_translations
+
 MIB = 1 << 20
 _GUARD, _PROT_NONE = 2 * MIB, 0
-_FLUSH = 40 * 4096
 _ADDR_NO_RANDOMIZE = 0x0040000
 _SET_MEMPOLICY = 238  # its number on x86-64
 _MPOL_DEFAULT, _MPOL_BIND, _MPOL_INTERLEAVE = 0, 2, 3
@@ -65,19 +66,6 @@ def _address(mapped: mmap.mmap) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(mapped))
 
 
-def _forget_translations() -> None:
-    """Have the processor look at its page tables anew.
-
-    It does not mark a page as accessed while it still knows the translation. Real ones forget
-    soon, for want of room; an emulated one remembers tens of thousands, so that memory in
-    constant use looks idle to DAMON. Unmapping more than 33 pages flushes all (x86,
-    tlb_single_page_flush_ceiling).
-    """
-    with mmap.mmap(-1, _FLUSH, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as passing:
-        passing.madvise(mmap.MADV_NOHUGEPAGE)
-        passing[::4096] = bytes(_FLUSH // 4096)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("hot_mib", type=int)
@@ -114,7 +102,7 @@ def main() -> None:
         total = sum(hot[::4096])
         if total < 0:
             raise AssertionError("bytes are not negative")
-        _forget_translations()
+        forget_translations()
         time.sleep(arguments.pause)
 
 

@@ -18,6 +18,7 @@ from tests.load.spelling import spell
 from tests.load.stress import ForkStorm, map_tiny, share
 from tests.load.toucher import Step, plan
 from tests.load.truth import parts, phase_of
+from tests.tlb import forget_translations
 
 _HUGE_NAMES = ("AnonHugePages", "ShmemPmdMapped", "FilePmdMapped")
 
@@ -81,6 +82,8 @@ class Worker:
             self._accesses += step.pages
             if self._reporter and number:
                 self._reporter.look(self._rounds + number / len(steps), self._accesses)
+        if self._options.flush:
+            forget_translations()
         self._rounds += 1
         self._storm.blow()
         if self._reporter:
