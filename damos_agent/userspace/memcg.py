@@ -31,7 +31,10 @@ MEMCG: Final = ProbeInfo(
     name="memcg",
     granularity=Granularity.CGROUP,
     sees="rw",
-    limits="ages of a whole cgroup's memory without addresses; debugfs, not an ABI",
+    limits=(
+        "ages of a whole cgroup's memory without addresses, of anonymous memory only with swap on; "
+        "debugfs, not an ABI"
+    ),
 )
 _TOLERANCE: Final = 10
 """A tenth of our figure may be off: pages come and go between two readings."""
@@ -106,7 +109,11 @@ class CgroupAges:
         return find_nodes(read_lru_gen(self._fs, self._roots), path)
 
     def age(self, path: str) -> bool:
-        """Look at accesses once more; whether a new generation has begun on every node."""
+        """Look at accesses once more; whether a new generation has begun on every node.
+
+        Without swap the kernel does not look at anonymous memory: its ages then mean nothing. (7.3
+        does when told a swappiness, 6.12 refuses that.)
+        """
         before = self.read(path)
         for node in before:
             command(self._fs, self._roots, age_command(node))

@@ -27,7 +27,7 @@ INFO: Final = ProbeInfo(
     sees="rw",
     limits=(
         "misses accesses whose translation stays in the TLB, and those that other tools or "
-        "reclaim's own aging see first; about 7 µs per sample"
+        "reclaim's own aging see first; about 10 µs per sample"
     ),
 )
 
