@@ -9,7 +9,7 @@ READY := $(VENV)/installed
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-unit test-lab check lab bench schema docs wheel clean
+.PHONY: help venv demo test test-unit test-lab test-idle check lab bench schema docs wheel clean
 
 help: ## this list
 	@sed -n 's/^\([a-z -]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -30,6 +30,10 @@ test-unit: check ## everything that needs neither root nor a guest
 
 test-lab: $(READY) ## the tests on real kernels (root)
 	@$(PY) -m tests.tiers lab
+
+test-idle: $(READY) ## idle page tracking; builds a kernel first, once (root)
+	@$(PY) -m tests.vm.build_idle
+	@$(PY) -m tests.tiers idle
 
 check: $(READY) ## style, types, floors, and generated files being fresh
 	$(VENV)/bin/ruff check .

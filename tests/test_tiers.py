@@ -52,6 +52,12 @@ def test_a_kernel_on_which_nothing_ran_fails_the_lab() -> None:
     assert complaints("lab 7.3", 0, OLD) == ("nothing ran on kernel 7.3",)
 
 
+def test_a_kernel_that_was_built_is_one_of_its_own() -> None:
+    case = Case("a[x]@7.3-idle]", "passed")
+    assert complaints("idle", 0, (case,)) == ()
+    assert complaints("lab 7.3", 0, (case,)) == ("nothing ran on kernel 7.3",)
+
+
 def test_nothing_run_is_a_failure() -> None:
     assert complaints("unit", 0, ()) == ("no test passed",)
 

@@ -4,7 +4,8 @@
 A tier that ran nothing has failed, and in the lab so has a skip: the tests are there to run on real
 kernels, so each kernel must have run some, and only what a kernel is too old for may be left out.
 
-The lab goes in two parts beside each other, since a guest keeps one core busy.
+The lab goes in two parts beside each other, since a guest keeps one core busy. `idle` are the tests
+on a kernel that must be built first; they are part of the lab where it has been.
 """
 
 import re
@@ -31,16 +32,19 @@ class Part:
 
 
 NEWEST = "7.3"
+IDLE = "7.3-idle"
 PARTS = {
     "lab 7.3": Part(("-m", "lab", "-p", "tests.lab_part", "--lab-part", NEWEST), (NEWEST,)),
     "unit": Part(("-m", "not lab")),
     "lab others": Part(
         ("-m", "lab", "-p", "tests.lab_part", "--lab-part", f"not {NEWEST}"), ("6.1", "6.12")
     ),
+    "idle": Part(("-m", "idle_kernel"), (IDLE,)),
 }
 """In the order in which they are begun: the longest first."""
 
-_KERNEL = re.compile(r"@(\d+)\.(\d+)\]?$")  # pytest closes the name of a parametrized one twice
+# pytest closes the name of a parametrized one twice
+_KERNEL = re.compile(r"@(\d+)\.(\d+)(-\w+)?\]?$")
 _TOO_OLD = re.compile(r"since (\d+)\.(\d+)$")
 
 
@@ -99,7 +103,7 @@ def _lab_complaints(kernels: Sequence[str], cases: Sequence[Case]) -> Iterator[s
 
 def _series(name: str) -> str:
     found = _KERNEL.search(name)
-    return f"{found[1]}.{found[2]}" if found else ""
+    return f"{found[1]}.{found[2]}{found[3] or ''}" if found else ""
 
 
 def _too_old(case: Case) -> bool:
@@ -205,11 +209,11 @@ def lab_obstacle() -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """`unit` and `lab`, in any choice; further options are pytest's."""
-    chosen = [word for word in arguments if word in ("unit", "lab")]
+    """`unit`, `lab` and `idle`, in any choice; further options are pytest's."""
+    chosen = [word for word in arguments if word in ("unit", "lab", "idle")]
     options = [word for word in arguments if word not in chosen]
     tiers = [tier for tier in PARTS if tier.split()[0] in chosen]
-    if "lab" in chosen and (obstacle := lab_obstacle()):
+    if set(chosen) - {"unit"} and (obstacle := lab_obstacle()):
         sys.stderr.write(f"The tests on real kernels cannot run here: {obstacle}\n")
         sys.stderr.write("`make test-unit` runs those that need neither root nor a guest.\n")
         return 1

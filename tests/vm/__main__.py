@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.vm.errors import LabError
 from tests.vm.guest import Job, boot
 from tests.vm.host import ensure_host_packages
-from tests.vm.packages import SUITES, cached, fetch
+from tests.vm.packages import BUILT, SUITES, cached, fetch
 from tests.vm.qemu import Machine
 
 
@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.vm", description=__doc__)
-    parser.add_argument("--kernel", default="7.3", choices=list(SUITES), help="kernel series")
+    parser.add_argument("--kernel", default="7.3", choices=[*SUITES, *BUILT], help="kernel series")
     parser.add_argument("--memory", type=int, default=2048, metavar="MIB")
     parser.add_argument("--cpus", type=int, default=2)
     parser.add_argument("--numa-nodes", type=int, default=1)
@@ -49,10 +49,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _list() -> int:
-    for series, suites in SUITES.items():
+    origins = {series: ", ".join(suites) for series, suites in SUITES.items()}
+    for series, origin in (origins | BUILT).items():
         kernel = cached(series)
         state = kernel.release if kernel else "not fetched yet"
-        print(f"{series:6} {state:32} {', '.join(suites)}")
+        print(f"{series:9} {state:32} {origin}")
     return 0
 
 

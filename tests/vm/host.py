@@ -4,6 +4,7 @@
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,10 +36,23 @@ REQUIREMENTS = (
     Requirement(Path("/usr/bin/setpriv"), "util-linux"),
 )
 
+BUILD_REQUIREMENTS = (
+    Requirement(Path("/usr/bin/gcc"), "gcc"),
+    Requirement(Path("/usr/include/stdio.h"), "libc6-dev"),
+    Requirement(Path("/usr/include/libelf.h"), "libelf-dev"),
+    Requirement(Path("/usr/bin/make"), "make"),
+    Requirement(Path("/usr/bin/flex"), "flex"),
+    Requirement(Path("/usr/bin/bison"), "bison"),
+    Requirement(Path("/usr/bin/bc"), "bc"),
+    Requirement(DEPMOD, "kmod"),
+    Requirement(XZ, "xz-utils"),
+)
+"""What building a kernel takes (tests/vm/build_idle.py)."""
+
 
 def missing_packages() -> list[str]:
     """The Debian packages whose programs this machine lacks."""
-    missing = [one.package for one in REQUIREMENTS if not one.program.exists()]
+    missing = _missing(REQUIREMENTS)
     if "busybox-static" not in missing and not _is_static(BUSYBOX):
         missing.append("busybox-static")
     return missing
@@ -48,7 +62,19 @@ def ensure_host_packages() -> None:
     """Install what is missing, as root on Debian; else raise HostNotReadyError naming it."""
     if platform.machine() != "x86_64":
         raise HostNotReadyError("the lab shares the host's programs and so needs an x86-64 host")
-    missing = missing_packages()
+    _install(missing_packages())
+
+
+def ensure_packages(requirements: Sequence[Requirement]) -> None:
+    """The same for those, whatever the machine."""
+    _install(_missing(requirements))
+
+
+def _missing(requirements: Sequence[Requirement]) -> list[str]:
+    return [one.package for one in requirements if not one.program.exists()]
+
+
+def _install(missing: list[str]) -> None:
     if not missing:
         return
     wanted = " ".join(missing)

@@ -30,6 +30,10 @@ SUITES: dict[str, tuple[str, ...]] = {
     "7.3": ("trixie-backports", "sid"),
 }
 
+IDLE = "7.3-idle"
+BUILT = {IDLE: "python -m tests.vm.build_idle"}
+"""Series that no archive has, and the command that builds them."""
+
 _PACKAGE = re.compile(r"linux-(?P<part>image|base|binary|modules)-(?P<release>\d[^ ]*-cloud-amd64)")
 
 
@@ -74,11 +78,20 @@ def fetch(series: str) -> Kernel:
 
     Safe to call from several processes at once. Raises KernelUnavailableError.
     """
+    if series in BUILT:
+        return _built(series)
     if series not in SUITES:
-        known = ", ".join(SUITES)
+        known = ", ".join((*SUITES, *BUILT))
         raise KernelUnavailableError(f"no kernel series {series!r}; known are {known}")
-    with _lock(cache_root() / "lock"):
+    with lock("lock"):
         return cached(series) or _download(series)
+
+
+def _built(series: str) -> Kernel:
+    kernel = cached(series)
+    if kernel is None:
+        raise KernelUnavailableError(f"kernel {series} is not built yet: {BUILT[series]}")
+    return kernel
 
 
 def choose(series: str, names: Iterable[str]) -> PackageSet | None:
@@ -146,7 +159,9 @@ def _lay_out(tree: Path, release: str, home: Path) -> None:
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def lock(name: str) -> Iterator[None]:
+    """One process at a time is in a block of that name."""
+    path = cache_root() / name
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)

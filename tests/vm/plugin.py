@@ -5,10 +5,12 @@ Each test with `@pytest.mark.guest` becomes one test per kernel, `test_name@7.3`
 The first one that runs boots a guest and runs all selected tests of that kernel in it; the
 others take their outcome from the same boot. The marker's keywords choose the machine:
 `kernels=("7.3",)`, `memory_mib`, `cpus`, `numa_nodes`, `virtual_time`; tests with the same
-machine share a boot. Inside a guest the plugin does nothing.
+machine share a boot. Tests on a kernel that must be built are marked `idle_kernel` too, and left
+out, with a word about it, as long as it is not. Inside a guest the plugin does nothing.
 """
 
 import os
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +18,7 @@ import pytest
 
 from tests.vm.errors import LabError
 from tests.vm.guest import GUEST_VARIABLE
+from tests.vm.packages import BUILT, cached
 from tests.vm.pytest_guest import SuiteResult, run_pytest
 from tests.vm.qemu import Machine
 from tests.vm.report import NodeOutcome
@@ -38,6 +41,7 @@ class _Failure:
 
 _Suites = dict[Boot, SuiteResult | _Failure]
 _SUITES: pytest.StashKey[_Suites] = pytest.StashKey()
+_UNBUILT: pytest.StashKey[int] = pytest.StashKey()
 
 
 class GuestTestFailedError(Exception):
@@ -54,6 +58,9 @@ class GuestItem(pytest.Item):
         self.add_marker(pytest.mark.lab)
         limit = self.config.getoption("--lab-timeout") + _FETCH_MARGIN_S
         self.add_marker(pytest.mark.timeout(limit))
+
+        if boot.kernel in BUILT:
+            self.add_marker(pytest.mark.idle_kernel)
 
     def runtest(self) -> None:
         """Take the outcome over from the guest."""
@@ -97,13 +104,42 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--lab-timeout", type=float, default=1800.0, help="seconds for one guest")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Replace each guest test by one item per kernel, before markers and -k select."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Generator[None]:
+    """Replace each guest test by one item per kernel, before markers and -k select.
+
+    Afterwards, leave out those on kernels that nobody has built.
+    """
     if GUEST_VARIABLE in os.environ:
-        return
+        return (yield)
     default = config.getoption("--lab-kernels").split(",")
     items[:] = [item for original in items for item in _expand(original, default)]
+    yield
+    unbuilt = [item for item in items if _is_unbuilt(item)]
+    if unbuilt:
+        config.stash[_UNBUILT] = len(unbuilt)
+        config.hook.pytest_deselected(items=unbuilt)
+        items[:] = [item for item in items if item not in unbuilt]
+    return None
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say what was left out, and how to have it."""
+    if count := config.stash.get(_UNBUILT, 0):
+        text = f"{count} tests left out: kernel {', '.join(BUILT)} is not built; make test-idle"
+        terminalreporter.write_line(text)
+
+
+def _is_unbuilt(item: pytest.Item) -> bool:
+    return (
+        isinstance(item, GuestItem)
+        and item.boot.kernel in BUILT
+        and cached(item.boot.kernel) is None
+    )
 
 
 def _expand(item: pytest.Item, default: list[str]) -> list[pytest.Item]:
