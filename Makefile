@@ -47,7 +47,7 @@ check: $(READY) ## style, types, floors, and generated files being fresh
 lab: $(READY) ## a shell on a real kernel: make lab KERNEL=6.12; or RUN='uname -r'
 	@$(PY) -m tests.vm --kernel $(KERNEL) $(if $(RUN),-- sh -c '$(RUN)',--shell)
 
-bench: $(READY) ## figures: memory, CPU, latency, sysfs writes (root)
+bench: $(READY) ## figures: memory, CPU, latency, writes, accuracy, savings (root)
 	@$(PY) -m tests.bench
 
 schema docs: $(READY) ## generate schemas/ and the reference pages in docs/

@@ -12,13 +12,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.bench import commands, damo, guest, tables
+from tests.bench import commands, damo, guest, tables, userspace
 from tests.bench.footprint import yardstick_s
 
-BENCHMARKS = ("commands", "idle", "latency", "writes")
+BENCHMARKS = (
+    *("commands", "idle", "latency", "writes"),
+    *("accuracy", "monitoring_cost", "savings"),
+)
 POLICIES = ("1", "10", "100")
 QUIET_S = "125"
 """Longer than two of the idle agent's rounds, which are a minute apart."""
@@ -30,6 +34,7 @@ class Bench:
 
     runs: int
     kernels: tuple[str, ...]
+    quick: bool = False
 
     def commands(self) -> tuple[str, object]:
         found = commands.measure(max(self.runs, 5), tell)
@@ -70,6 +75,9 @@ class Bench:
             found[kernel] = [dict(one) for one in measured]
         return tables.writes(found), found
 
+    def userspace(self, name: str) -> tuple[str, object]:
+        return userspace.MEASURES[name](self.runs, self.kernels, quick=self.quick, tell=tell)
+
 
 def _host(module: str, calls: list[tuple[str, ...]]) -> list[dict[str, Any]]:
     """Run them side by side: their CPU is counted per process."""
@@ -99,15 +107,17 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--kernel", action="append", help="default: 7.3 and 6.12")
     parser.add_argument("--host", action="store_true", help="only what needs no guest")
+    parser.add_argument("--quick", action="store_true", help="less of what takes long, rougher")
     parser.add_argument("--json", type=Path, help="put every single value there")
     arguments = parser.parse_args()
     kernels = () if arguments.host else tuple(arguments.kernel or ("7.3", "6.12"))
-    bench = Bench(arguments.runs, kernels)
+    bench = Bench(arguments.runs, kernels, arguments.quick)
     measures: dict[str, Callable[[], tuple[str, object]]] = {
         "commands": bench.commands,
         "idle": bench.idle,
         "latency": bench.latency,
         "writes": bench.writes,
+        **{name: partial(bench.userspace, name) for name in userspace.MEASURES},
     }
     kept: dict[str, object] = {"cores": os.cpu_count(), "load": os.getloadavg()}
     for name in arguments.only or BENCHMARKS:
