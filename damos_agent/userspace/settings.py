@@ -24,7 +24,7 @@ found at these intervals."""
 SAMPLES_MIN: Final = 5
 """At least so many, where the policy asks for as many: below, rates mean nothing."""
 _STRETCH_BP: Final = 11_000
-_RELAX_BP: Final = 7_500
+_RELAX_BP: Final = 9_000
 
 SEES_GUESTS: Final = frozenset({"page_idle"})
 """Probes that see what KVM guests access; to all others guests' memory would look idle."""

@@ -74,7 +74,7 @@ def test_what_nobody_can_see_does_not_drown_in_an_idle_neighbour() -> None:
 def test_a_forced_merge_never_rounds_the_unknown_away() -> None:
     regions = [Region(0, 1000), Region(1000, 1001, unknown=SAMPLES)]
     merged = merge_to_limit([regions], max_nr=1, threshold=0, samples=SAMPLES, size_limit=NO_LIMIT)
-    assert merged == [[Region(0, 1001, age=1, unknown=1)]]
+    assert merged == [[Region(0, 1001, unknown=1)]]
 
 
 def test_unlike_regions_merge_when_there_are_too_many_of_them() -> None:

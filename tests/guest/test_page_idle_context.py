@@ -69,7 +69,8 @@ def test_pageout_takes_what_is_idle_and_leaves_what_is_used() -> None:
         ladder = Ladder(fs, roots)
         contexts = Contexts(tools(), ladder)
         with closing(ladder), closing(contexts):
-            contexts.follow(Orders((Work(replace(policy, monitoring=MONITORING), (process,)),)))
+            orders = Orders((Work(replace(policy, monitoring=MONITORING), (process,)),))
+            contexts.follow(orders, time.monotonic_ns() // 1_000)
             serve(contexts, 2 * SECONDS)
             (report,) = contexts.report(snapshots=False)
         with Pagemap(load.pid) as pagemap:

@@ -49,7 +49,7 @@ def test_supported_actions() -> None:
 
 def test_stat_does_nothing() -> None:
     """And leaves the age alone."""
-    assert go(fake_actor(fake_world(), "stat")) == Applied(0, 0, touched=False)
+    assert go(fake_actor(fake_world(), "stat")) == Applied(0, 0, touched=False, tried=0)
 
 
 def test_cold_memory_goes_after_its_canaries() -> None:
@@ -105,8 +105,8 @@ def test_no_round_no_action() -> None:
     """Outside a round, or after its end, nothing is touched."""
     world = fake_world()
     actor = fake_actor(world)
-    assert actor.apply(0, PROCESS, WHOLE) == Applied(0, 0, touched=False)
-    assert go(actor, budget_us=0) == Applied(0, 0, touched=False)
+    assert actor.apply(0, PROCESS, WHOLE) == Applied(0, 0, touched=False, tried=0)
+    assert go(actor, budget_us=0) == Applied(0, 0, touched=False, tried=0)
     assert not world.calls
 
 
@@ -160,8 +160,8 @@ def test_exec_and_exit_end_it() -> None:
     world.wait(2)
     calls = len(world.calls)
     world.image = 2
-    assert go(actor) == Applied(0, 0, touched=False)
-    assert go(actor) == Applied(0, 0, touched=False)
+    assert go(actor) == Applied(0, 0, touched=False, tried=0)
+    assert go(actor) == Applied(0, 0, touched=False, tried=0)
     assert (len(world.calls), world.descriptors) == (calls, 0)
     actor.follow([PROCESS], renewed=[PROCESS])
     assert go(actor).applied == 40 * PAGE_BYTES
@@ -193,7 +193,7 @@ def test_ourselves_never() -> None:
     world = fake_world()
     actor = fake_actor(world)
     actor.begin_round(1_000_000)
-    assert actor.apply(0, Placement(1, 5_000), WHOLE) == Applied(0, 0, touched=False)
+    assert actor.apply(0, Placement(1, 5_000), WHOLE) == Applied(0, 0, touched=False, tried=0)
     assert not world.calls
 
 
@@ -202,7 +202,7 @@ def test_a_wrong_start_time_is_another_process() -> None:
     world = fake_world()
     actor = fake_actor(world)
     actor.begin_round(1_000_000)
-    assert actor.apply(0, Placement(700, 4_999), WHOLE) == Applied(0, 0, touched=False)
+    assert actor.apply(0, Placement(700, 4_999), WHOLE) == Applied(0, 0, touched=False, tried=0)
     assert (len(world.calls), world.descriptors) == (0, 0)
 
 

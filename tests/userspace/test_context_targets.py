@@ -13,12 +13,13 @@ from damos_agent.algo.region import Region
 from damos_agent.host.filesystem import RealFilesystem
 from damos_agent.host.roots import Roots
 from damos_agent.model.damon import Placement
-from damos_agent.model.policy import Filter, FilterType, Mode, Pattern, Policy
+from damos_agent.model.policy import Filter, FilterType, Mode, Monitoring, Pattern, Policy
 from damos_agent.model.userspace import Work
-from damos_agent.userspace.context import Context, Sampler, Tools
+from damos_agent.userspace.context import Context, Tools
 from damos_agent.userspace.governor import Wanted
 from damos_agent.userspace.handle import Effects
 from damos_agent.userspace.probe import Granularity, ProbeInfo
+from damos_agent.userspace.watched import Sampler
 from tests.kernel.desk import reclaim
 
 INFO = ProbeInfo("none", Granularity.PAGE, "rw", "sees nothing")
@@ -44,8 +45,14 @@ class Blind(Context):
     def work(self, now_us: int) -> None:
         self.apply(now_us, 1_000, 0, 1 << 40)
 
-    def change_intervals(self, new: Intervals) -> None:
-        self.intervals = new
+    def plan(self, spent_ns: int, now_us: int, debt_us: int) -> int:
+        return 1_000_000
+
+    def rest(self) -> None:
+        """Nothing was begun."""
+
+    def follow_monitoring(self, old: Monitoring) -> None:
+        """It stays as it is."""
 
 
 def tried_pages(
@@ -60,6 +67,7 @@ def tried_pages(
     work = Work(policy, tuple(Placement(pid, 1) for pid in watched))
     context = Blind(work, INFO, Intervals(5_000, 100_000), tools)
     try:
+        context.watched.open_missing(1, lambda: False)
         for process, target in context.targets.items():
             target.regions = [Region(0, 4096 * PAGES[process.pid])]
             target.seen = True

@@ -16,6 +16,7 @@ from damos_agent.model.policy import (
     Pattern,
     Scheme,
     Userspace,
+    Watermarks,
 )
 from damos_agent.userspace.page_context import PageContext
 from tests.userspace.contexting import (
@@ -396,8 +397,6 @@ def test_tuned_intervals(machine: FakeMachine) -> None:
 
 def test_memory_outside_the_watermarks_is_not_looked_at(machine: FakeMachine) -> None:
     """Then nothing costs anything; and what was armed before is not believed afterwards."""
-    from damos_agent.model.policy import Watermarks
-
     machine.add(areas=[WHOLE])
     marks = Watermarks(1_000_000, 400, 300, 100)
     machine.tick_ns = 1_000

@@ -185,7 +185,8 @@ def test_facts_of_mappings() -> None:
     """Neighbours of which the same is known are one."""
     maps = (
         "1000-2000 rw-p 00000000 00:00 0 \n2000-3000 r--p 00000000 00:00 0 [heap]\n"
-        "3000-4000 rw-s 00000000 00:01 7 /dev/zero (deleted)\n4000-5000 r-xp 00000000 08:01 9 /a b\n"
+        "3000-4000 rw-s 00000000 00:01 7 /dev/zero (deleted)\n"
+        "4000-5000 r-xp 00000000 08:01 9 /a b\n"
     )
     found = join_facts(parse_facts(maps, "/x"))
     assert [(r.start, r.end, f.anon, f.memcg) for r, f in found] == [
@@ -231,7 +232,8 @@ def test_pressure_is_a_share_of_time(machine: FakeMachine) -> None:
     """Since the look before, for all goals alike; the first look tells nothing."""
     some = Goal(GoalMetric.MEMORY_PSI_SOME, 100)
     schemes = schemes_with(machine, some, replace(some, target=200))
-    line = "some avg10=0.00 avg60=0.00 avg300=0.00 total={}\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"
+    zeros = "avg10=0.00 avg60=0.00 avg300=0.00"
+    line = f"some {zeros} total={{}}\nfull {zeros} total=0\n"
     machine.files["/proc/pressure/memory"] = line.format(5_000_000)
     schemes._now_us = 1_000_000
     assert schemes.scores(0) == [None, None]
