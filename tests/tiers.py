@@ -33,11 +33,12 @@ class Part:
 
 NEWEST = "7.3"
 IDLE = "7.3-idle"
+_LAB = "lab and not idle_kernel"
 PARTS = {
-    "lab 7.3": Part(("-m", "lab", "-p", "tests.lab_part", "--lab-part", NEWEST), (NEWEST,)),
+    "lab 7.3": Part(("-m", _LAB, "-p", "tests.lab_part", "--lab-part", NEWEST), (NEWEST,)),
     "unit": Part(("-m", "not lab")),
     "lab others": Part(
-        ("-m", "lab", "-p", "tests.lab_part", "--lab-part", f"not {NEWEST}"), ("6.1", "6.12")
+        ("-m", _LAB, "-p", "tests.lab_part", "--lab-part", f"not {NEWEST}"), ("6.1", "6.12")
     ),
     "idle": Part(("-m", "idle_kernel"), (IDLE,)),
 }
