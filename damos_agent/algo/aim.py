@@ -46,12 +46,14 @@ def check_aim(policy: Policy) -> None:
 def in_order(target: Target, present: Collection[Placement]) -> tuple[Placement, ...]:
     """`present` at the indexes that a policy's target filters count.
 
-    Whoever is missing from a list of pids leaves a placeholder, so that nobody moves up.
+    Whoever is missing from a list of pids leaves a placeholder, so that nobody moves up; who is
+    not on the list comes behind it.
     """
     if not isinstance(target, PidTarget):
         return tuple(present)
     by_pid = {held.pid: held for held in present}
-    return tuple(by_pid.pop(pid, _ABSENT) for pid in target.pids)
+    listed = [by_pid.pop(pid, _ABSENT) for pid in target.pids]
+    return (*listed, *by_pid.values())
 
 
 def _aim_scheme(scheme: Scheme, indexes: dict[int, int]) -> Scheme:

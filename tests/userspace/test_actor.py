@@ -49,7 +49,7 @@ def test_supported_actions() -> None:
 
 def test_stat_does_nothing() -> None:
     """And leaves the age alone."""
-    assert go(fake_actor(fake_world(), "stat")) == Applied(0, 0, touched=False, tried=0)
+    assert go(fake_actor(fake_world(), "stat")) == Applied(0, 0, touched=False)
 
 
 def test_cold_memory_goes_after_its_canaries() -> None:

@@ -72,7 +72,7 @@ def test_mappings_are_told_exactly(layout: HotCold | Stripes, kind: str, tmp_pat
     assert found.hot.f1 == 1
     assert found.cold.f1 == 1
     assert found.working_set_error == 0
-    assert share <= 2 * CPU_SHARE
+    assert share <= 5 * CPU_SHARE
 
 
 @needs_pte
@@ -105,7 +105,7 @@ def test_ten_thousand_mappings(tmp_path: Path) -> None:
         context.close()
         assert report.targets == 1
         assert report.regions <= 1_000
-        assert share <= 2 * CPU_SHARE
+        assert share <= 5 * CPU_SHARE
         assert found.hot.f1 >= 0.9
         whole = vma_context(tmp_path, policy_of(), load.placement())
         share = live(whole, 20)
@@ -114,7 +114,7 @@ def test_ten_thousand_mappings(tmp_path: Path) -> None:
         assert report.regions <= 1_000
         assert any("largest mappings" in note for note in report.notes)
         assert report.stretched > 1
-        assert share <= 2 * CPU_SHARE
+        assert share <= 5 * CPU_SHARE
 
 
 STORM = """
