@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tests.bench.accuracy_cases import cases, guest_cases, started
+from tests.bench.accuracy_cases import GUEST_OPTIONS, cases, guest_cases, started
 from tests.bench.judge import Moment, Seen, judge, seen, summary
 from tests.bench.kernel_view import AS_OURS, DEFAULTS, Attributes, kdamonds, look
 from tests.bench.monitor import proven, watching
@@ -47,7 +47,7 @@ def host(kind: str, seconds: float, probes: Sequence[str]) -> list[Figures]:
 
 def guest(kind: str, seconds: float, monitors: Sequence[str]) -> list[Figures]:
     """One after the other on the same loads."""
-    with started(guest_cases(), kind, "--flush") as loads:
+    with started(guest_cases(), kind, *GUEST_OPTIONS) as loads:
         time.sleep(2)
         found = [one for name in monitors for one in _watched(name, loads, seconds)]
     return [{"kind": kind, **one} for one in found]

@@ -15,8 +15,9 @@ from tests.load.truth import Layout
 
 MIB = 1 << 20
 TOTAL = 256 * MIB
-SMALL = 96 * MIB
-"""In a guest, where touching is slow."""
+SMALL = 64 * MIB
+GUEST_OPTIONS = ("--flush", "--pause", "0.04")
+"""In a guest touching is slow; still there is a round in each sample."""
 _GAP = ("--gap", "2M")
 _STEP_ROUNDS = 500
 """Some ten seconds: five aggregations."""
@@ -32,12 +33,12 @@ class Case:
     processes: int = 1
 
 
-def cases(total: int = TOTAL) -> list[Case]:
+def cases(total: int = TOTAL, hold: int = 20) -> list[Case]:
     """One mapping each, where only page probes can tell where; then the same in many mappings."""
     hot = HotCold(total, total * 3 // 8, total // 8)
     small = HotCold(total // 4, total * 3 // 32, total // 32)
     stripes = Stripes(total, 8, total // 32)
-    stairs = Stairs(total, 4, hold=20)
+    stairs = Stairs(total, 4, hold)
     moving = (total, total // 8, total // 16, _STEP_ROUNDS)
     return [
         Case("HotCold", hot),
@@ -56,7 +57,7 @@ def cases(total: int = TOTAL) -> list[Case]:
 def guest_cases() -> list[Case]:
     """Fewer and smaller ones."""
     names = ("HotCold", "Stripes", "Stairs", "HotCold, own mappings")
-    return [case for case in cases(SMALL) if case.name in names]
+    return [case for case in cases(SMALL, 8) if case.name in names]
 
 
 @contextmanager

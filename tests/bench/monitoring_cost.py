@@ -32,11 +32,15 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """So many processes that have `total` bytes together, an eighth of it hot."""
+    """So many processes that have `total` bytes together, an eighth of it hot.
+
+    `timed`: a run for the latencies of mmap, too.
+    """
 
     kind: str
     total: int
     processes: int = 1
+    timed: bool = False
 
     @property
     def size_gib(self) -> float:
@@ -57,13 +61,14 @@ def setups(*, quick: bool) -> list[Setup]:
     """By size for one process, then by number of processes."""
     sizes = (1,) if quick else (1, 4, 16)
     counts = (10,) if quick else (1, 10, 100)
-    alone = [Setup(kind, size * GIB) for size in sizes for kind in KINDS]
+    timed = ("anon",) if quick else tuple(KINDS)
+    alone = [Setup(kind, size * GIB, timed=kind in timed) for size in sizes for kind in KINDS]
     return alone + [Setup("anon", _SHARED_BYTES, count) for count in counts]
 
 
 def plan(runs: int, *, quick: bool) -> Plan:
     """Windows long enough for some rounds of the mapping probe."""
-    return Plan(2, 2.5, 6.0) if quick else Plan(runs, 4.0, 12.0)
+    return Plan(2, 2.0, 5.0) if quick else Plan(runs, 4.0, 12.0)
 
 
 def run(
@@ -77,7 +82,7 @@ def run(
             yield {**what, "missing": f"not measured: {free:.0f} GiB were free"}
             continue
         tell(f"monitoring_cost: {what}")
-        for latency in (False, True) if setup.processes == 1 else (False,):
+        for latency in (False, True) if setup.timed else (False,):
             for figures in _setup(setup, probes, how, latency=latency):
                 yield {**what, **figures}
 
@@ -113,6 +118,6 @@ def _probe(probe: str, loads: Sequence[Load], how: Plan) -> Figures:
 
 
 def _told(report: ContextReport) -> Figures:
-    names = ("regions", "targets", "sample_us", "aggr_us", "stretched", "stretch_reason")
+    names = ("regions", "targets", "sample_us", "aggr_us", "stretched", "stretch_reason", "cpu_bp")
     told: Figures = {name: getattr(report, name) for name in (*names, "stall_us")}
     return {**told, "notes": list(report.notes)}

@@ -14,7 +14,7 @@ Figures = list[dict[str, Any]]
 
 PROBES = ("pte", "vma", "page_idle")
 KINDS = ("anon", "thp", "shared")
-GUEST_MONITORS = (*accurate.KERNEL, "pte", "vma")
+GUEST_MONITORS = ("kernel DAMON", "pte", "vma")
 OLDEST = "6.1"
 """It has no DAMON."""
 _SECONDS, _QUICK_SECONDS = 40, 16
