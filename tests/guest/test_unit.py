@@ -70,6 +70,7 @@ def test_stop_leaves_nothing_running(seen: Any) -> None:
 
 def test_in_user_space_the_missing_privilege_is_named_and_the_drop_in_grants_it(seen: Any) -> None:
     """The very drop-in of the wheel."""
+    assert "error" not in seen["userspace"], seen["userspace"]
     state, reason = seen["userspace"]["without"]
     assert state == "unsupported"
     assert "CAP_" in reason
