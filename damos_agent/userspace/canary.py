@@ -80,7 +80,8 @@ class CanaryGate:
         turn.applied += sum(map(len, gone)) * PAGE_BYTES
         now_us = turn.effects.clock_ns() // 1_000
         if 2 * len(gone) >= len(units):
-            self.book.send(handle.process, ranges, gone, now_us)
+            # Also those that are here again already: nothing is hotter.
+            self.book.send(handle.process, ranges, units, now_us)
             return ""
         reason = why_no_effect(turn)
         self.book.no_effect(handle.process, ranges, reason, now_us)
