@@ -16,7 +16,7 @@ __all__ = ["Specimen", "prove_pages"]
 ROUNDS: Final = 5
 PAGES: Final = 100
 """Samples of each half in a round."""
-WAIT_S: Final = 0.05
+WAIT_S: Final = 0.15
 LEAST_SHARE: Final = 0.95
 
 _PAGE_BYTES: Final = 4096
@@ -30,7 +30,7 @@ def prove_pages(
 ) -> None:
     """Raise `UnsupportedError`, with what was measured, unless hot reads hot and cold reads cold.
 
-    Samples that the probe cannot tell count against it. Takes half a second. Other errors as
+    Samples that the probe cannot tell count against it. Takes a second. Other errors as
     `PageProbe.open`.
     """
     with spawn() as specimen:
