@@ -72,15 +72,16 @@ class CanaryGate:
         units = tuple(self._draw(handle, ranges, turn.effects.clock_ns() // 1_000))
         if not units:
             return ""  # nothing resident was found, so that nothing is there to be paged out
+        before = [handle.reader.frames(unit) for unit in units]
         for batch in _batches(units):
             begin = turn.effects.clock_ns()
             turn.effects.advise(handle.pidfd, Advice.PAGEOUT, batch)
             turn.pause(turn.effects.clock_ns() - begin)
-        gone = tuple(filter(None, (_absent(handle, unit) for unit in units)))
-        turn.applied += sum(map(len, gone)) * PAGE_BYTES
+        after = [handle.reader.frames(unit) for unit in units]
+        gone = [size for old, new in zip(before, after, strict=True) if (size := _moved(old, new))]
+        turn.applied += sum(gone) * PAGE_BYTES
         now_us = turn.effects.clock_ns() // 1_000
         if 2 * len(gone) >= len(units):
-            # Also those that are here again already: nothing is hotter.
             self.book.send(handle.process, ranges, units, now_us)
             return ""
         reason = why_no_effect(turn)
@@ -105,7 +106,7 @@ class CanaryGate:
                 address // HUGE_BYTES * HUGE_BYTES, (address // HUGE_BYTES + 1) * HUGE_BYTES
             )
             known = address in drawn or block.start | 1 in drawn
-            if known or not handle.reader.present((address,))[0]:
+            if known or handle.reader.frames((address,))[0] is None:
                 vain += 1
             elif _is_whole(block, ranges) and handle.reader.count(block.start, block.end).huge:
                 drawn.add(block.start | 1)
@@ -119,7 +120,9 @@ class CanaryGate:
 
 def came_back(handle: Handle, trial: Trial) -> int:
     """How many units of a trial are in memory again; of a huge one a single page is enough."""
-    return sum(any(handle.reader.present(unit)) for unit in trial.units)
+    return sum(
+        any(frame is not None for frame in handle.reader.frames(unit)) for unit in trial.units
+    )
 
 
 def why_no_effect(turn: Turn) -> str:
@@ -128,10 +131,10 @@ def why_no_effect(turn: Turn) -> str:
     return STAY if free else NO_SWAP
 
 
-def _absent(handle: Handle, unit: tuple[int, ...]) -> tuple[int, ...]:
-    """The pages of a unit that did go."""
-    present = handle.reader.present(unit)
-    return tuple(page for page, here in zip(unit, present, strict=True) if not here)
+def _moved(before: Sequence[int | None], after: Sequence[int | None]) -> int:
+    """How many pages of a unit went out: what is in use is back at once, but in another frame."""
+    pairs = zip(before, after, strict=True)
+    return sum(old is not None and old != new for old, new in pairs)
 
 
 def _batches(units: Sequence[tuple[int, ...]]) -> Iterator[list[AddressRange]]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from damos_agent.host.pagemap import frame
 from damos_agent.model.errors import HostError
 
 PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
@@ -42,8 +43,8 @@ class ResidencyReader(Protocol):
     `ProcessLookupError` once the process has gone or has called exec.
     """
 
-    def present(self, addresses: Sequence[int]) -> list[bool]:
-        """For each address, whether its page is in memory and mapped."""
+    def frames(self, addresses: Sequence[int]) -> list[int | None]:
+        """For each address, the frame its page is in; None if not in memory, 0 if not shown."""
         ...
 
     def count(self, start: int, end: int) -> Residency:
@@ -72,10 +73,10 @@ class PagemapReader:
                 hint="run as root, or with CAP_SYS_PTRACE",
             ) from error
 
-    def present(self, addresses: Sequence[int]) -> list[bool]:
-        """One pread each, about 1.5 µs."""
+    def frames(self, addresses: Sequence[int]) -> list[int | None]:
+        """One pread each, about 1.5 µs. Frames are shown to CAP_SYS_ADMIN."""
         return [
-            bool(self._entries(address // PAGE_BYTES, 1)[7] & 0x80) if address >= 0 else False
+            frame(int.from_bytes(self._entries(address // PAGE_BYTES, 1), "little"))
             for address in addresses
         ]
 

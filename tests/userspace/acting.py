@@ -44,6 +44,9 @@ class FakeWorld:
     slept_ns: int = 0
     descriptors: int = 0
     stuck: set[int] = field(default_factory=set)
+    hot: set[int] = field(default_factory=set)
+    """Pages that are back, in other frames, before anybody can look."""
+    moves: dict[int, int] = field(default_factory=dict)
 
     # Filesystem
     def read(self, path: str) -> str:
@@ -96,6 +99,9 @@ class FakeWorld:
             self.now_ns += 2_000 * len(going)
             self.present -= going
             self.swapped |= going
+            for page in going:
+                self.moves[page] = self.moves.get(page, 0) + 1
+            self.touch(going & self.hot)
         if advice is Advice.COLLAPSE:
             self.huge |= {r.start for r in ranges}
         self.now_ns += 5_000
@@ -116,9 +122,10 @@ class FakeReader:
     world: FakeWorld
     closed: bool = False
 
-    def present(self, addresses: Sequence[int]) -> list[bool]:
+    def frames(self, addresses: Sequence[int]) -> list[int | None]:
         self._check()
-        return [address in self.world.present for address in addresses]
+        moves, present = self.world.moves, self.world.present
+        return [1 + moves.get(at, 0) if at in present else None for at in addresses]
 
     def count(self, start: int, end: int) -> Residency:
         self._check()

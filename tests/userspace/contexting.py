@@ -194,9 +194,9 @@ class FakeReader:
     machine: FakeMachine
     pid: int
 
-    def present(self, addresses: Sequence[int]) -> list[bool]:
+    def frames(self, addresses: Sequence[int]) -> list[int | None]:
         process = self.machine.alive(self.pid)
-        return [address not in process.out for address in addresses]
+        return [None if address in process.out else 1 for address in addresses]
 
     def count(self, start: int, end: int) -> Residency:
         out = self.machine.alive(self.pid).out

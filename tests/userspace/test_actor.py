@@ -110,6 +110,19 @@ def test_no_round_no_action() -> None:
     assert not world.calls
 
 
+def test_canaries_that_are_back_at_once_are_hot() -> None:
+    """Not taken for pages that cannot be paged out: their frames tell."""
+    world = fake_world()
+    world.hot = set(world.present)
+    actor = fake_actor(world)
+    assert go(actor).applied == 40 * PAGE_BYTES
+    world.wait(2)
+    assert go(actor).applied == 0
+    stats = actor._gate.book.stats
+    assert (stats.sent, stats.came_back, stats.no_effect) == (40, 40, 0)
+    assert stats.cancelled_bytes == 16 * MIB
+
+
 def test_without_swap_it_says_so_and_backs_off() -> None:
     """Not one call a round for ever."""
     world = fake_world()
