@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final, Protocol
 
 from damos_agent.model.damon import Placement
@@ -40,10 +39,12 @@ class HotAndCold(Protocol):
         """Resident and idle."""
         ...
 
+    def rest(self, seconds: float) -> None:
+        """Wait for so long, and until the child has gone over all of `hot`."""
+        ...
 
-def prove_mappings(
-    probe: MappingProbe, specimen: HotAndCold, *, sleep: Callable[[float], None] = time.sleep
-) -> None:
+
+def prove_mappings(probe: MappingProbe, specimen: HotAndCold) -> None:
     """Raise `UnsupportedError`, with what was measured, unless hot reads hot and cold reads cold.
 
     Takes half a second. Other errors as `MappingProbe.open`.
@@ -52,7 +53,7 @@ def prove_mappings(
     try:
         sampler = probe.open(specimen.placement)
         try:
-            doubts = [_doubt(sampler, specimen, sleep) for _ in range(_ROUNDS)]
+            doubts = [_doubt(sampler, specimen) for _ in range(_ROUNDS)]
         finally:
             sampler.close()
     except ProcessLookupError as error:
@@ -61,9 +62,9 @@ def prove_mappings(
         raise UnsupportedError(f"probe {name} fails its test: {doubt}", hint="use another probe")
 
 
-def _doubt(sampler: MappingSampler, specimen: HotAndCold, sleep: Callable[[float], None]) -> str:
+def _doubt(sampler: MappingSampler, specimen: HotAndCold) -> str:
     sampler.clear()
-    sleep(ROUND_S)
+    specimen.rest(ROUND_S)
     uses = sampler.read()
     hot, cold = _holding(uses, specimen.hot), _holding(uses, specimen.cold)
     if hot is None or cold is None or hot is cold:

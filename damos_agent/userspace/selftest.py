@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -22,12 +21,7 @@ LEAST_SHARE: Final = 0.95
 _PAGE_BYTES: Final = 4096
 
 
-def prove_pages(
-    probe: PageProbe,
-    spawn: Callable[[], Specimen] = Specimen,
-    *,
-    sleep: Callable[[float], None] = time.sleep,
-) -> None:
+def prove_pages(probe: PageProbe, spawn: Callable[[], Specimen] = Specimen) -> None:
     """Raise `UnsupportedError`, with what was measured, unless hot reads hot and cold reads cold.
 
     Samples that the probe cannot tell count against it. Takes a second. Other errors as
@@ -36,7 +30,7 @@ def prove_pages(
     with spawn() as specimen:
         sampler = probe.open(specimen.placement)
         try:
-            hot, cold = _shares(sampler, specimen, sleep)
+            hot, cold = _shares(sampler, specimen)
         except ProcessLookupError as error:
             raise UnsupportedError(f"probe {probe.info.name}: its child has gone") from error
         finally:
@@ -49,14 +43,12 @@ def prove_pages(
         )
 
 
-def _shares(
-    sampler: PageSampler, specimen: Specimen, sleep: Callable[[float], None]
-) -> tuple[float, float]:
+def _shares(sampler: PageSampler, specimen: Specimen) -> tuple[float, float]:
     """Of hot samples those that read accessed, of cold ones those that read idle."""
     hot = cold = 0
     for _ in range(ROUNDS):
         sampler.arm(_pick(*specimen.hot) + _pick(*specimen.cold))
-        sleep(WAIT_S)
+        specimen.rest(WAIT_S)
         found = sampler.check()
         hot += sum(1 for told in found[:PAGES] if told is True)
         cold += sum(1 for told in found[PAGES:] if told is False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import select
 import subprocess
@@ -38,9 +39,17 @@ class Specimen:
     def __init__(self, *, huge: bool = False, half_bytes: int = HALF_BYTES) -> None:
         command = [sys.executable, "-I", "-S", _PROGRAM, str(half_bytes), "1" if huge else "0"]
         with ExitStack() as stack:
+            shared = os.memfd_create("sweeps")
+            stack.callback(os.close, shared)
+            os.truncate(shared, mmap.PAGESIZE)
+            self._sweeps = stack.enter_context(mmap.mmap(shared, 8, prot=mmap.PROT_READ))
             try:
                 self._child = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0
+                    [*command, str(shared)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    bufsize=0,
+                    pass_fds=(shared,),
                 )
             except OSError as error:
                 raise _broken(error.strerror or str(error)) from error
@@ -57,6 +66,23 @@ class Specimen:
     def pid(self) -> int:
         """Of the child."""
         return self._child.pid
+
+    def rest(self, seconds: float) -> None:
+        """Wait for so long, and on a busy machine until the child has got round to its work.
+
+        The sweep that runs now may have been past a page, and the TLB is emptied after it: the
+        third one to end touches every page so that it shows. Gives up after `_START_S`.
+        """
+        enough = self._count() + 3
+        time.sleep(seconds)
+        deadline = time.monotonic() + _START_S
+        while self._count() < enough and time.monotonic() < deadline:
+            if self._child.poll() is not None:
+                return
+            time.sleep(0.01)
+
+    def _count(self) -> int:
+        return int.from_bytes(self._sweeps[:8], "little")
 
     def close(self) -> None:
         """End the child; may be called again."""

@@ -1,7 +1,8 @@
 """The program of a `Specimen`: memory that is touched all the time, and memory touched once.
 
 Run as a file of its own, without site packages: it must start fast and stay small. Arguments: the
-bytes of each half, and 1 for huge pages. Prints `HOT COLD`, the addresses of the halves in
+bytes of each half, 1 for huge pages, and a descriptor of shared memory in which it counts its
+sweeps. Prints `HOT COLD`, the addresses of the halves in
 hexadecimal, once both are in memory.
 """
 
@@ -44,6 +45,8 @@ def main() -> None:
     if os.getppid() != parent:
         return
     size, huge = int(sys.argv[1]), sys.argv[2] == "1"
+    counter = mmap.mmap(int(sys.argv[3]), PAGE)
+    sweeps = 0
     memory, start, hot = half(size, huge)
     kept, _, cold = half(size, huge)
     kept.madvise(mmap.MADV_DONTFORK)  # unlike the other: else both could become one mapping
@@ -55,6 +58,8 @@ def main() -> None:
         # Giving these pages back flushes the TLB: what stays in it shows no new accesses.
         pad[::PAGE] = b"\1" * (PAD // PAGE)
         pad.madvise(mmap.MADV_DONTNEED)
+        sweeps += 1
+        counter[:8] = sweeps.to_bytes(8, "little")
         time.sleep(SWEEP_S)
     del kept
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -95,6 +96,11 @@ class Child:
         """Have it carry out a command; its answer."""
         self.tell(command)
         return self.answer()
+
+    def rest(self, seconds: float) -> None:
+        """As of a `Specimen`."""
+        time.sleep(seconds)
+        self.do("hot")
 
     def answer(self) -> str:
         assert self.process.stdout is not None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -97,8 +99,30 @@ class Answering:
         self.closed = True
 
 
+class Restless(Specimen):
+    def rest(self, seconds: float) -> None:
+        assert seconds > 0
+
+
 def prove(probe: Answering) -> None:
-    prove_pages(probe, sleep=lambda _: None)
+    prove_pages(probe, Restless)
+
+
+def test_rest_lasts_until_the_child_has_done_its_work() -> None:
+    with Specimen() as specimen:
+        os.kill(specimen.pid, signal.SIGSTOP)
+        resumed = threading.Timer(0.3, os.kill, (specimen.pid, signal.SIGCONT))
+        before = specimen._count()
+        resumed.start()
+        specimen.rest(0.001)
+        assert specimen._count() >= before + 3
+        resumed.join()
+
+
+def test_rest_ends_with_the_child() -> None:
+    with Specimen() as specimen:
+        os.kill(specimen.pid, signal.SIGKILL)
+        specimen.rest(0.001)
 
 
 def test_the_truth_passes() -> None:
