@@ -27,11 +27,19 @@ def parse_maps(text: str) -> tuple[AddressRange, ...]:
 def read_ranges(fs: Filesystem, roots: Roots, pid: int) -> tuple[AddressRange, ...]:
     """The three regions of process `pid`; empty once it has gone and for a kernel thread.
 
-    `HostError` when the maps may not be read.
+    Raises as `read_mappings`.
     """
-    path = f"{roots.proc}/{pid}/maps"
+    return three_regions(parse_maps(read_mappings(fs, roots, pid)))
+
+
+def read_mappings(fs: Filesystem, roots: Roots, pid: int, name: str = "maps") -> str:
+    """The text of /proc/PID/maps, or another file that tells of its memory; empty once it has gone.
+
+    `HostError` when it may not be read.
+    """
+    path = f"{roots.proc}/{pid}/{name}"
     try:
-        text = read_if_there(fs, path)
+        return read_if_there(fs, path) or ""
     except OSError as error:
         raise HostError(
             f"the mappings of process {pid} cannot be read",
@@ -39,4 +47,3 @@ def read_ranges(fs: Filesystem, roots: Roots, pid: int) -> tuple[AddressRange, .
             errno=error.errno,
             hint="run as root, or with CAP_SYS_PTRACE",
         ) from error
-    return three_regions(parse_maps(text)) if text else ()

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from damos_agent.algo.ranges import union
-from damos_agent.host.filesystem import Filesystem, read_if_there
+from damos_agent.host.filesystem import Filesystem
+from damos_agent.host.maps import read_mappings
 from damos_agent.host.roots import Roots
-from damos_agent.model.errors import HostError
 from damos_agent.model.policy import AddressRange
 
 _KERNELS_OWN: Final = ("[vdso", "[vvar", "[vsyscall", "[uprobes")
@@ -64,19 +64,6 @@ def read_touchable(fs: Filesystem, roots: Roots, pid: int) -> tuple[AddressRange
     read only when something is locked or hugetlb. Mappings of device memory are shared ones, save
     for rare cases that the kernel itself refuses to touch.
     """
-    status = _read(fs, roots, pid, "status")
-    text = _read(fs, roots, pid, "smaps" if needs_flags(status) else "maps")
+    status = read_mappings(fs, roots, pid, "status")
+    text = read_mappings(fs, roots, pid, "smaps" if needs_flags(status) else "maps")
     return union(mapping.range for mapping in parse_mappings(text) if mapping.touchable)
-
-
-def _read(fs: Filesystem, roots: Roots, pid: int, name: str) -> str:
-    path = f"{roots.proc}/{pid}/{name}"
-    try:
-        return read_if_there(fs, path) or ""
-    except OSError as error:
-        raise HostError(
-            f"the mappings of process {pid} cannot be read",
-            path=path,
-            errno=error.errno,
-            hint="run as root, or with CAP_SYS_PTRACE",
-        ) from error

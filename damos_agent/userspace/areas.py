@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from damos_agent.algo.ranges import around_gaps, union
-from damos_agent.host.filesystem import Filesystem, read_if_there
+from damos_agent.host.filesystem import Filesystem
+from damos_agent.host.maps import read_mappings
 from damos_agent.host.roots import Roots
-from damos_agent.model.errors import HostError
 from damos_agent.model.policy import AddressRange
 
 _ACCESSIBLE: Final = re.compile(
@@ -41,14 +41,4 @@ def read_areas(fs: Filesystem, roots: Roots, pid: int, most: int) -> tuple[Addre
     DAMON's operations take three, split at the two largest gaps. More of them cost nothing here
     and leave out more holes, which else take part in sampling and are charged to quotas.
     """
-    path = f"{roots.proc}/{pid}/maps"
-    try:
-        text = read_if_there(fs, path)
-    except OSError as error:
-        raise HostError(
-            f"the mappings of process {pid} cannot be read",
-            path=path,
-            errno=error.errno,
-            hint="run as root, or with CAP_SYS_PTRACE",
-        ) from error
-    return around_gaps(union(parse_areas(text or "")), most)
+    return around_gaps(union(parse_areas(read_mappings(fs, roots, pid))), most)
