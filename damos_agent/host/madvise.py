@@ -7,14 +7,14 @@ PAGEOUT without swap space "advises" everything. Effects are to be read back.
 
 from __future__ import annotations
 
-import ctypes
 import errno
-import os
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, TypeAlias
 
+from damos_agent.host.libc import system_call
 from damos_agent.model.errors import HostError
 from damos_agent.model.policy import AddressRange
 
@@ -24,9 +24,9 @@ IOV_MAX: Final = 1024
 RETRIES: Final = 4
 """How often one range is tried again after EAGAIN or EINTR."""
 
-_NR_PROCESS_MADVISE: Final = 440  # the same on every architecture Python's ctypes runs on
+NR_PROCESS_MADVISE: Final = 440
+"""The same on every architecture."""
 _PASSING: Final = frozenset({errno.EAGAIN, errno.EINTR})
-_LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
 
 class Advice(IntEnum):
@@ -53,19 +53,9 @@ class Advised:
 def process_madvise(pidfd: int, advice: Advice, ranges: Sequence[AddressRange]) -> int:
     """The bare system call; bytes advised before it stopped."""
     numbers = [number for r in ranges for number in (r.start, r.end - r.start)]
-    vector = (ctypes.c_size_t * len(numbers))(*numbers)
-    done = _LIBC.syscall(
-        ctypes.c_long(_NR_PROCESS_MADVISE),
-        ctypes.c_int(pidfd),
-        vector,
-        ctypes.c_size_t(len(ranges)),
-        ctypes.c_int(advice),
-        ctypes.c_uint(0),
-    )
-    if done < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return int(done)
+    vector = array("Q", numbers)
+    address, _ = vector.buffer_info()
+    return system_call(NR_PROCESS_MADVISE, pidfd, address, len(ranges), advice, 0)
 
 
 def cut(ranges: Iterable[AddressRange], unit: int) -> Iterator[AddressRange]:

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from damos_agent.host.libc import system_call
+from damos_agent.host.madvise import NR_PROCESS_MADVISE, Advice
 from damos_agent.model.errors import HostError, UnsupportedError
 
-_PROCESS_MADVISE: Final = 440
-_MADV_COLD: Final = 20
 _IOVEC_BYTES: Final = 16
 
 _BATCH: Final = 64
@@ -53,7 +52,7 @@ def _call(pidfd: int, vector: int, count: int) -> int:
     """Bytes done, counted in whole ranges; 0 when the first was refused."""
     while True:
         try:
-            return system_call(_PROCESS_MADVISE, pidfd, vector, count, _MADV_COLD, 0)
+            return system_call(NR_PROCESS_MADVISE, pidfd, vector, count, Advice.COLD, 0)
         except InterruptedError:
             continue
         except OSError as error:
