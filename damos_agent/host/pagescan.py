@@ -16,8 +16,10 @@ _REQUEST: Final = 0xC0606610
 # size flags start end walk_end vec vec_len max_pages inverted mask anyof_mask return_mask
 _ARGUMENT: Final = struct.Struct("=12Q")
 _WALK_END: Final = 4
-_WORDS_PER_RANGE: Final = 3
-_RANGES: Final = 512
+WORDS_PER_RANGE: Final = 3
+"""Of struct page_region: start, end, kinds."""
+RANGES: Final = 512
+"""So many are asked for by one call."""
 
 CHUNK_BYTES: Final = 32 << 20
 """Memory looked at by one call: 4K pages cost 3 ms per GiB, during which the mappings are locked,
@@ -34,19 +36,22 @@ class Page(IntFlag):
     SOFT_DIRTY = 1 << 7
 
 
+NOTHING: Final = Page(0)
+
+
 def scan_bytes(pagemap: int, start: int, end: int, kind: Page) -> int | None:
     """Bytes from `start` to `end` in pages that are all of `kind`, by an open /proc/PID/pagemap.
 
     None where this kernel cannot tell. Nothing is found where nothing is mapped.
     """
-    found = array("Q", bytes(_RANGES * _WORDS_PER_RANGE * 8))
+    found = array("Q", bytes(RANGES * WORDS_PER_RANGE * 8))
     total = 0
     try:
         while start < end:
             chunk_end = min(start + CHUNK_BYTES, end)
-            start, ranges = _scan(pagemap, start, chunk_end, kind, found)
-            words = found[: ranges * _WORDS_PER_RANGE]
-            total += sum(words[1::_WORDS_PER_RANGE]) - sum(words[::_WORDS_PER_RANGE])
+            start, ranges = call(pagemap, start, chunk_end, found, all_of=kind, told=kind)
+            words = found[: ranges * WORDS_PER_RANGE]
+            total += sum(words[1::WORDS_PER_RANGE]) - sum(words[::WORDS_PER_RANGE])
     except OSError as error:
         if error.errno in (errno.ENOTTY, errno.EINVAL):
             return None
@@ -54,11 +59,23 @@ def scan_bytes(pagemap: int, start: int, end: int, kind: Page) -> int | None:
     return total
 
 
-def _scan(pagemap: int, start: int, end: int, kind: Page, found: array[int]) -> tuple[int, int]:
-    """One call: where it stopped, and how many ranges it put into `found`."""
+def call(
+    pagemap: int,
+    start: int,
+    end: int,
+    found: array[int],
+    *,
+    told: Page,
+    all_of: Page = NOTHING,
+    any_of: Page = NOTHING,
+) -> tuple[int, int]:
+    """One ioctl: where it stopped, and how many (start, end, kinds `told`) it put into `found`."""
     address, _ = found.buffer_info()
     argument = bytearray(
-        _ARGUMENT.pack(_ARGUMENT.size, 0, start, end, 0, address, _RANGES, 0, 0, kind, 0, kind)
+        _ARGUMENT.pack(
+            *(_ARGUMENT.size, 0, start, end, 0, address, len(found) // WORDS_PER_RANGE),
+            *(0, 0, all_of, any_of, told),
+        )
     )
     ranges = fcntl.ioctl(pagemap, _REQUEST, argument)
     return int(_ARGUMENT.unpack(argument)[_WALK_END]), ranges
