@@ -10,20 +10,9 @@ from damos_agent.host.madvise import Advice
 from damos_agent.model.damon import SchemeSpec
 from damos_agent.model.errors import UnsupportedError
 from damos_agent.model.policy import Action
+from damos_agent.userspace.capable import WITHOUT_COUNTERPART
 from damos_agent.userspace.effect import HUGE_BYTES
 
-_LRU: Final = (
-    "no system call sorts another process's pages into the active or inactive list; "
-    "use a kernel with DAMON, or the action {} to a similar end"
-)
-_UNSUPPORTED: Final = {
-    Action.NOHUGEPAGE: (
-        "MADV_NOHUGEPAGE works only inside the process itself; start it with "
-        "prctl(PR_SET_THP_DISABLE), or use a kernel with DAMON"
-    ),
-    Action.LRU_PRIO: _LRU.format("willneed"),
-    Action.LRU_DEPRIO: _LRU.format("cold"),
-}
 _NOTES: Final = {
     Action.HUGEPAGE: (
         "hugepage is done as collapse: whole aligned 2 MiB ranges become huge pages now; "
@@ -56,7 +45,7 @@ def supported(action: str) -> str:
     """Empty, or why user space has no counterpart of this action and what to do instead."""
     if action not in list(Action):
         return f"{action} is no action this agent knows"
-    return _UNSUPPORTED.get(Action(action), "")
+    return WITHOUT_COUNTERPART.get(Action(action), "")
 
 
 def note(action: str) -> str:

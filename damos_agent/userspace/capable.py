@@ -14,12 +14,19 @@ from damos_agent.model.policy import (
     Scheme,
 )
 
+_LRU = (
+    "no system call sorts another process's pages into the active or inactive list; "
+    "use a kernel with DAMON, or the action {} to a similar end"
+)
 WITHOUT_COUNTERPART = {
-    Action.NOHUGEPAGE: "no system call can forbid huge pages in another process",
-    Action.LRU_PRIO: "LRU lists cannot be sorted from user space",
-    Action.LRU_DEPRIO: "LRU lists cannot be sorted from user space",
+    Action.NOHUGEPAGE: (
+        "MADV_NOHUGEPAGE works only inside the process itself; start it with "
+        "prctl(PR_SET_THP_DISABLE), or use a kernel with DAMON"
+    ),
+    Action.LRU_PRIO: _LRU.format("willneed"),
+    Action.LRU_DEPRIO: _LRU.format("cold"),
 }
-"""Actions user space cannot do, with the reason."""
+"""Actions user space cannot do, with the reason and what to do instead."""
 
 FILTERS = frozenset({FilterType.ADDR, FilterType.TARGET, FilterType.ANON, FilterType.MEMCG})
 """Filters user space can tell."""
@@ -54,8 +61,8 @@ def check_scheme(scheme: Scheme) -> None:
     """Raises as `check_policy`."""
     if reason := WITHOUT_COUNTERPART.get(scheme.action, ""):
         raise UnsupportedError(
-            f"action '{scheme.action}' has no counterpart in user space: {reason}",
-            hint="it needs a kernel with DAMON",
+            f"action '{scheme.action}' has no counterpart in user space",
+            hint=reason,
         )
     for item in scheme.filters:
         _check_filter(item)
