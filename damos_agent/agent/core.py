@@ -257,6 +257,7 @@ class Core:
             self._log_outcome(policy, outcome, targets)
         if self.seating.link and self.seating.processes:
             self._outcome_asked = self.seating.link.ask(now_us)
+            again |= bool(self.seating.link.failure)  # it turned out to have ended
         return again
 
     def hear_monitor(self) -> bool:
