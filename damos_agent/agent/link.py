@@ -172,6 +172,8 @@ class MonitorLink:
             return
         try:
             self._child.socket.sendall(json.dumps(encode(message)).encode() + b"\n")
+        except (BrokenPipeError, ConnectionResetError):
+            self._lost(_ending(self._child.process), now_us)
         except OSError as error:
             self._lost(f"it does not listen: {error.strerror or error}", now_us)
 

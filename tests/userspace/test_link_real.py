@@ -108,6 +108,20 @@ def test_killed(link: MonitorLink, tmp_path: Path) -> None:
         assert link.failure == ""
 
 
+def test_how_it_ended_is_told_also_when_only_asking_finds_out(link: MonitorLink) -> None:
+    """Nothing was read in between."""
+    with start(LAYOUT) as load:
+        link.order([Work(VMA, (load.placement(),))], now_us())
+        assert link.pid is not None
+        os.kill(link.pid, signal.SIGKILL)
+        deadline = time.monotonic() + 5
+        while link.pid is not None:
+            assert time.monotonic() < deadline
+            link.ask(now_us())
+            time.sleep(0.01)
+        assert "killed by signal 9" in link.failure
+
+
 def test_terminated(link: MonitorLink, tmp_path: Path) -> None:
     """By hand: it gives back what it holds."""
     with start(LAYOUT) as load:
