@@ -3,7 +3,7 @@
 
 import pytest
 
-from tests.tiers import Case, Verdict, complaints, parse_junit, report
+from tests.tiers import Case, Verdict, complaints, may_begin, parse_junit, report
 
 JUNIT = """\
 <testsuites><testsuite>
@@ -56,6 +56,13 @@ def test_a_kernel_that_was_built_is_one_of_its_own() -> None:
     case = Case("a[x]@7.3-idle]", "passed")
     assert complaints("idle", 0, (case,)) == ()
     assert complaints("lab 7.3", 0, (case,)) == ("nothing ran on kernel 7.3",)
+
+
+def test_unit_tests_run_alone_and_guests_by_two() -> None:
+    assert not may_begin(["unit"])
+    assert may_begin([])
+    assert may_begin(["lab 7.3"])
+    assert not may_begin(["lab 7.3", "lab others"])
 
 
 def test_nothing_run_is_a_failure() -> None:

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs tiers of tests side by side and judges them: `python -m tests.tiers unit lab`.
+"""Runs tiers of tests and judges them: `python -m tests.tiers unit lab`.
 
 A tier that ran nothing has failed, and in the lab so has a skip: the tests are there to run on real
 kernels, so each kernel must have run some, and only what a kernel is too old for may be left out.
 
-The lab goes in two parts beside each other, since a guest keeps one core busy. `idle` are the tests
-on a kernel that must be built first; they are part of the lab where it has been.
+The unit tests go first and alone, since some measure what is going on. Then the lab, in two parts
+beside each other, since a guest keeps one core busy. `idle` are the tests on a kernel that must be
+built first.
 """
 
 import re
@@ -29,20 +30,21 @@ class Part:
 
     options: tuple[str, ...]
     kernels: tuple[str, ...] = ()
+    alone: bool = False
 
 
 NEWEST = "7.3"
 IDLE = "7.3-idle"
 _LAB = "lab and not idle_kernel"
 PARTS = {
+    "unit": Part(("-m", "not lab"), alone=True),
     "lab 7.3": Part(("-m", _LAB, "-p", "tests.lab_part", "--lab-part", NEWEST), (NEWEST,)),
-    "unit": Part(("-m", "not lab")),
     "lab others": Part(
         ("-m", _LAB, "-p", "tests.lab_part", "--lab-part", f"not {NEWEST}"), ("6.1", "6.12")
     ),
     "idle": Part(("-m", "idle_kernel"), (IDLE,)),
 }
-"""In the order in which they are begun: the longest first."""
+"""In the order in which they are begun."""
 
 # pytest closes the name of a parametrized one twice
 _KERNEL = re.compile(r"@(\d+)\.(\d+)(-\w+)?\]?$")
@@ -174,7 +176,9 @@ def run_all(tiers: Sequence[str], directory: Path, options: Sequence[str]) -> li
             for one in running:
                 if one.tier not in verdicts and one.process.poll() is not None:
                     verdicts[one.tier] = one.verdict()
-            while len(running) < len(tiers) and len(running) - len(verdicts) < PARALLEL:
+            while len(running) < len(tiers) and may_begin(
+                [one.tier for one in running if one.tier not in verdicts]
+            ):
                 running.append(start(tiers[len(running)], directory, options))
             one = running[shown]
             one.show()
@@ -185,6 +189,11 @@ def run_all(tiers: Sequence[str], directory: Path, options: Sequence[str]) -> li
             one.process.kill()
             one.process.wait()
     return [verdicts[tier] for tier in tiers]
+
+
+def may_begin(now: Sequence[str]) -> bool:
+    """Whether another tier may be begun beside those that run now."""
+    return len(now) < PARALLEL and not any(PARTS[tier].alone for tier in now)
 
 
 def report(verdicts: Sequence[Verdict]) -> str:
