@@ -107,12 +107,16 @@ class Contexts:
         self.follow(Orders(), 0)
 
     def _try(self, work: Work, now_us: int, *, again: bool = False) -> None:
+        begun_ns = self._tools.cpu_ns()
         try:
             self._serve(work, again=again)
         except (DamosError, OSError) as error:
             self._refuse(work, error, now_us)
         else:
             self._refused.pop(work.policy.name, None)
+        # Proving probes takes a second, once: no measure of what looking will take, and nobody's
+        # budget, or the first look would be followed by minutes of silence.
+        self._accounted_ns += self._tools.cpu_ns() - begun_ns
 
     def _refuse(self, work: Work, error: Exception, now_us: int) -> None:
         name = work.policy.name

@@ -46,10 +46,12 @@ class FakeLadder:
 
     machine: FakeMachine
     broken: bool = False
+    proof_ns: int = 0
     asked: list[tuple[ProbeChoice, bool]] = field(default_factory=list)
 
     def choose(self, wanted: ProbeChoice, *, again: bool = False) -> object:
         self.asked.append((wanted, again))
+        self.machine.cpu_ns += self.proof_ns
         if self.broken and not again:
             raise UnsupportedError("no probe tells accesses here")
         kind = FakeMappings if wanted is ProbeChoice.VMA else FakePages
@@ -214,6 +216,18 @@ def test_what_is_done_in_between_is_paid_for(machine: FakeMachine) -> None:
         machine.cpu_ns += 1_500_000
     (report,) = contexts.report(snapshots=False)
     assert report.stretched > 1
+
+
+def test_proving_a_probe_says_nothing_of_the_pace(machine: FakeMachine) -> None:
+    """Two seconds of CPU at the start, a budget of a percent: no minutes of silence."""
+    machine.add(700)
+    contexts = contexts_of(machine, FakeLadder(machine, proof_ns=2_000_000_000))
+    contexts.follow(Orders((work(machine, policy_of(), 700),)), machine.now_us)
+    turn(machine, contexts, 3)
+    (report,) = contexts.report(snapshots=True)
+    assert report.stretched == 1
+    assert report.snapshot is not None
+    assert report.snapshot.regions
 
 
 def say(ours: socket.socket, *messages: Message) -> None:
