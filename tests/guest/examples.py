@@ -137,6 +137,22 @@ def endless(script: str) -> Iterator[None]:
             shell.kill()
 
 
+@contextmanager
+def kept_in_use(path: Path) -> Iterator[None]:
+    """The file is read over and over within the block, each page several times in 100 ms."""
+    program = (
+        "import os, sys, time\n"
+        "file = os.open(sys.argv[1], os.O_RDONLY)\n"
+        "into = [bytearray(os.fstat(file).st_size)]\n"
+        "while os.preadv(file, into, 0): time.sleep(0.01)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(path)]) as reader:
+        try:
+            yield
+        finally:
+            reader.kill()
+
+
 def make_file(path: Path, size_mib: int) -> Path:
     """A file that takes no space on disk, only in the cache once it is read."""
     with path.open("wb") as file:

@@ -27,6 +27,7 @@ from tests.guest.examples import (
     example,
     fill_to,
     free_share,
+    kept_in_use,
     make_file,
     nested_cgroup,
     outcomes,
@@ -114,7 +115,7 @@ def test_idle_page_cache_is_dropped_and_anonymous_memory_stays(rig: Rig) -> None
         # one page in use would keep tens of MiB around it.
         read_file(index)
         work = rig.workload(4, 48)
-        with endless(f"while :; do cat {index} >/dev/null; sleep 0.2; done"):
+        with kept_in_use(index):
             read_file(backup)
             assert cached_mib(backup) > 90
             edits = {**ENFORCE, **FEWER_REGIONS, "schemes.0.pattern.age.min": "4s"}
