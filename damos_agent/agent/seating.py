@@ -21,7 +21,7 @@ from damos_agent.model.status import PolicyState
 from damos_agent.model.userspace import ContextReport, Work
 from damos_agent.userspace.capable import check_policy
 
-NO_MONITOR = "user space is only served by the agent that stays, not by a single round"
+NO_MONITOR = "user space can serve it, but only the agent that stays does, not a single round"
 STARTING = "the monitor process is starting"
 
 
@@ -104,7 +104,9 @@ class Seating:
             self._tell(name, before, seat)
 
     def _verdicts(self, name: str, policy: Policy, kernel: str) -> Verdicts:
-        userspace = NO_MONITOR if self.link is None else _why_not(policy)
+        userspace = _why_not(policy)
+        if not userspace and self.link is None:
+            userspace = NO_MONITOR
         said = self.context(name)
         if not userspace and not kernel and said:
             # Only with an alternative: what the monitor refuses now it may be able to do later.

@@ -8,14 +8,16 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from damos_agent.agent.reconciler import Round, Standing
-from damos_agent.agent.seating import STARTING, Seating
+from damos_agent.agent.seating import NO_MONITOR, STARTING, Seating
 from damos_agent.algo.choose import FIRST_HOLD_US
 from damos_agent.model.damon import SchemeStats
-from damos_agent.model.policy import Action, BackendChoice, Mode, Policy, ProcessTarget
+from damos_agent.model.policy import Action, BackendChoice, Mode, Policy, ProcessTarget, Scheme
 from damos_agent.model.status import PolicyState
 from damos_agent.model.userspace import ContextReport, Report, Work
 from tests.agent.world import World
 from tests.kernel.desk import reclaim
+
+UP = Scheme(Action.LRU_PRIO)
 
 
 @dataclass(slots=True)
@@ -96,6 +98,19 @@ def test_without_damon_the_monitor_serves_and_the_reason_is_told() -> None:
     table.link.says(ContextReport("a", probe="vma", granularity="mapping", targets=1))
     assert stands(table.go(policy), "a") == Standing(PolicyState.ACTIVE)
     assert len(table.world.events("backend_changed")) == 1
+
+
+def test_a_single_round_says_whether_user_space_could_serve() -> None:
+    """--once and --dry-run start no monitor: told from what no backend can do."""
+    table = no_damon()
+    table.seating.link = None
+    pid = table.world.spawn()
+    done = table.go(reclaim("a", pid), replace(reclaim("b", pid), schemes=(UP,)))
+
+    for name, reason in (("a", NO_MONITOR), ("b", "lru_prio")):
+        assert stands(done, name).state is PolicyState.UNSUPPORTED
+        assert reason in stands(done, name).reason
+    assert NO_MONITOR not in stands(done, "b").reason
 
 
 def test_observing_is_told_apart() -> None:
