@@ -18,7 +18,7 @@ from damos_agent.algo.pieces import carry, thin
 from damos_agent.algo.region import Region
 from damos_agent.algo.sampling import roll
 from damos_agent.model.damon import Placement
-from damos_agent.model.policy import Monitoring
+from damos_agent.model.policy import Action, Mode, Monitoring
 from damos_agent.model.userspace import Work
 from damos_agent.userspace.context import Context, Tools
 from damos_agent.userspace.governor import Wanted
@@ -31,6 +31,13 @@ _STRAY_SHARE: Final = 1_000
 """Up to 64 KiB or a thousandth of a mapping may be referenced by chance: a lone lookup, a page
 that reclaim or a debugger touched. It still counts as idle."""
 _PIECES: Final = 16
+_KEEP_EVERY: Final = 30
+_KEEP_DOUBTED: Final = 3
+"""In one round of so many nothing is cleared: what was accessed must still show in the next."""
+_FORGOTTEN: Final = (
+    "somebody else makes accesses forgotten (clear_refs, reclaim that ages this memory, or "
+    "MADV_COLD): nothing counts as idle until a look finds that this has ended"
+)
 _SLICE_NS: Final = 20_000_000
 _SLICE_PAUSE: Final = 4
 """Many processes are walked in slices of 20 ms, with pauses of so many times that in between."""
@@ -139,15 +146,25 @@ class MappingContext(Context):
         if not target.armed:
             return  # opened anew since
         target.armed = False
+        sampler: MappingSampler = target.sampler  # type: ignore[assignment]  # of mapping probes
+        known = sampler.foreign_clears
         try:
-            uses = target.sampler.read()  # type: ignore[union-attr]  # mapping probes open these
+            uses = sampler.read()
         except ProcessLookupError:
             self.drop(target.process)
             return
+        target.checks += 1
+        if target.kept:
+            target.doubted = sampler.foreign_clears > known
         most = max(self.policy.monitoring.max_regions // len(self.targets), 1)
         watched = largest(uses, most)
         self._tell(f"only the {most} largest mappings of a process are watched", watched, uses)
         counted = count(target.regions, watched)
+        if target.kept:
+            _keep_rates(counted)
+        if target.doubted:
+            self.notes[_FORGOTTEN] = None
+            _doubt(counted)
         top = max((region.nr_accesses for region in counted), default=0)
         target.regions = age_and_merge(counted, top // 10, 0)
         target.seen = True
@@ -157,6 +174,13 @@ class MappingContext(Context):
             self.notes[text] = None
 
     def _clear(self, target: Target) -> None:
+        every = _KEEP_DOUBTED if target.doubted else _KEEP_EVERY
+        # Never twice running, and never before anything was seen.
+        due = target.checks % every == every - 1 and not target.kept
+        target.kept = due and not self._forgets_itself
+        if target.kept:
+            target.armed = True
+            return
         target.armed = False
         stall_us = target.sampler.predicted_stall_us()  # type: ignore[union-attr]
         planned = self.governor.plan_round(self.wanted().aggr_us, 0, stall_us)
@@ -171,6 +195,13 @@ class MappingContext(Context):
         else:
             target.armed = True
 
+    @property
+    def _forgets_itself(self) -> bool:
+        """Whether our own actions clear what was accessed."""
+        policy = self.policy
+        acts = policy.mode is Mode.ENFORCE
+        return acts and any(scheme.action is Action.COLD for scheme in policy.schemes)
+
     def _change_intervals(self, new: Intervals) -> None:
         """From the next round on; shares and ages stay."""
         if new == self.intervals:
@@ -178,6 +209,19 @@ class MappingContext(Context):
         for target in self.targets.values():
             rescale(target.regions, self.intervals, new, at_boundary=True)
         self.set_intervals(new)
+
+
+def _keep_rates(regions: Iterable[Region]) -> None:
+    """Two rounds were seen as one: what was in use before keeps its rate; idle is surely idle."""
+    for region in regions:
+        if region.nr_accesses and region.last_nr_accesses:
+            region.nr_accesses = region.last_nr_accesses
+
+
+def _doubt(regions: Iterable[Region]) -> None:
+    for region in regions:
+        if not region.nr_accesses:
+            region.unknown = MAPPING_SAMPLES
 
 
 def largest(uses: Sequence[MappingUse], most: int) -> tuple[MappingUse, ...]:

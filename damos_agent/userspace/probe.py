@@ -82,7 +82,16 @@ class MappingUse:
 
 
 class MappingSampler(Protocol):
-    """Watches the mappings of one process. Not for concurrent use."""
+    """Watches the mappings of one process. Not for concurrent use.
+
+    `foreign_clears`: how often a reading, with no `clear` since the one before, found accesses
+    forgotten that the one before had seen.
+    """
+
+    @property
+    def foreign_clears(self) -> int:
+        """See the class."""
+        ...
 
     def clear(self) -> None:
         """Forget past accesses of all its memory. Raises as `PageSampler.arm`."""

@@ -26,6 +26,9 @@ _SOON_US: Final = 200_000
 class Target:
     """A process that is watched. `checks`: how often it has been looked at; `armed`: whether the
     next look tells anything; `seen`: whether a whole window has been, so that idle means idle.
+
+    `kept`: what the last look saw was not cleared, to see whether somebody else clears it;
+    `doubted`: somebody did when that was last tried.
     """
 
     process: Placement
@@ -35,6 +38,8 @@ class Target:
     checks: int = 0
     armed: bool = False
     seen: bool = False
+    kept: bool = False
+    doubted: bool = False
 
     def close(self) -> None:
         """Give everything back."""

@@ -81,6 +81,7 @@ class FakeMachine:
     files: dict[str, str] = field(default_factory=dict)
     now_us: int = 1_000_000
     cpu_ns: int = 0
+    foreign: bool = False
     tick_ns: int = 0
     region_ns: int = 0
     maps_ns: int = 0
@@ -264,15 +265,21 @@ class FakeMappings:
 
 
 class FakeMappingSampler:
+    foreign_clears = 0
+
     def __init__(self, machine: FakeMachine, process: FakeProcess) -> None:
+        self._read = 0
         self._machine, self._process, self._image = machine, process, process.image
         machine.opened += 1
 
     def clear(self) -> None:
         self._walk()
+        self._read = 0
 
     def read(self) -> tuple[MappingUse, ...]:
         self._walk()
+        self._read += 1
+        self.foreign_clears += self._read > 1 and self._machine.foreign
         return tuple(self._use(start, end) for start, end in self._process.areas)
 
     def predicted_stall_us(self) -> int:

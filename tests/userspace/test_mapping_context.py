@@ -92,6 +92,38 @@ def test_acts_on_idle_mappings_only(machine: FakeMachine) -> None:
     assert stats.sz_tried >= 48 * MIB
 
 
+def test_while_somebody_else_clears_nothing_is_idle(machine: FakeMachine) -> None:
+    """Found by a look that no clearing of ours came before; over when the next finds none."""
+    machine.add(areas=[HOT, COLD], hot=[HOT])
+    context = mapping_context(machine, policy_of())
+    run(machine, context, 40)
+    before = ages_s(context)[2 * BASE]
+    machine.foreign = True
+    run(machine, context, 40)
+    assert any("somebody else" in note for note in context.report().notes)
+    known = ages_s(context)
+    assert before < known[2 * BASE] < before + 36
+    run(machine, context, 40)
+    assert ages_s(context)[2 * BASE] == known[2 * BASE]
+    assert {r.unknown for r in context.snapshot().regions} == {0, 100}
+    machine.foreign = False
+    run(machine, context, 40)
+    assert context.report().notes == ()
+    assert ages_s(context)[2 * BASE] > known[2 * BASE] + 20
+    assert ages_s(context)[BASE] > 100
+
+
+def test_a_look_without_clearing_changes_no_rate(machine: FakeMachine) -> None:
+    """It sees two rounds as one."""
+    machine.add(areas=[HOT, COLD], hot=[HOT])
+    context = mapping_context(machine, policy_of())
+    for _ in range(70):
+        run(machine, context, 2)
+        found = rates(context)
+        assert found in ({}, {BASE: 100, 2 * BASE: 0})
+    assert ages_s(context)[2 * BASE] > 120
+
+
 def test_shared_pages_may_be_used_unseen(machine: FakeMachine) -> None:
     """So they are not taken for idle, and get no older."""
     machine.add(areas=[COLD], shared=48 * MIB)

@@ -35,6 +35,7 @@ class Told:
     info: ProbeInfo = VMA
     closed: bool = False
     end: Exception | None = None
+    foreign_clears: int = 0
 
     def open(self, process: Placement) -> Told:
         return self
