@@ -39,6 +39,21 @@ class Admission:
     no_effect: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Fate:
+    """Of a canary: how many of its pages went out; `stuck`: none did, for certain."""
+
+    moved: int
+    stuck: bool
+
+    @classmethod
+    def of(cls, before: Sequence[int | None], after: Sequence[int | None]) -> _Fate:
+        """By frames: what is in use is back at once, but in another one. 0 tells nothing."""
+        pairs = tuple(zip(before, after, strict=True))
+        moved = sum(old is not None and old != new for old, new in pairs)
+        return cls(moved, not moved and all(old for old, _ in pairs if old is not None))
+
+
 class CanaryGate:
     """One for all processes of the agent: the rate of canaries is common to them."""
 
@@ -77,12 +92,16 @@ class CanaryGate:
             begin = turn.effects.clock_ns()
             turn.effects.advise(handle.pidfd, Advice.PAGEOUT, batch)
             turn.pause(turn.effects.clock_ns() - begin)
-        after = [handle.reader.frames(unit) for unit in units]
-        gone = [size for old, new in zip(before, after, strict=True) if (size := _moved(old, new))]
-        turn.applied += sum(gone) * PAGE_BYTES
+        fates = [
+            _Fate.of(old, handle.reader.frames(unit))
+            for unit, old in zip(units, before, strict=True)
+        ]
+        turn.applied += sum(fate.moved for fate in fates) * PAGE_BYTES
         now_us = turn.effects.clock_ns() // 1_000
-        if 2 * len(gone) >= len(units):
-            self.book.send(handle.process, ranges, units, now_us)
+        if 2 * sum(bool(fate.moved) for fate in fates) >= len(units):
+            # Pages that cannot be paged out say nothing about the others.
+            tried = [unit for unit, fate in zip(units, fates, strict=True) if not fate.stuck]
+            self.book.send(handle.process, ranges, tried, now_us)
             return ""
         reason = why_no_effect(turn)
         self.book.no_effect(handle.process, ranges, reason, now_us)
@@ -129,12 +148,6 @@ def why_no_effect(turn: Turn) -> str:
     """Why nothing went out."""
     free = read_meminfo(turn.effects.fs, turn.effects.roots).get("SwapFree", 0)
     return STAY if free else NO_SWAP
-
-
-def _moved(before: Sequence[int | None], after: Sequence[int | None]) -> int:
-    """How many pages of a unit went out: what is in use is back at once, but in another frame."""
-    pairs = zip(before, after, strict=True)
-    return sum(old is not None and old != new for old, new in pairs)
 
 
 def _batches(units: Sequence[tuple[int, ...]]) -> Iterator[list[AddressRange]]:

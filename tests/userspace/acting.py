@@ -44,6 +44,7 @@ class FakeWorld:
     slept_ns: int = 0
     descriptors: int = 0
     stuck: set[int] = field(default_factory=set)
+    frames_shown: bool = True
     hot: set[int] = field(default_factory=set)
     """Pages that are back, in other frames, before anybody can look."""
     moves: dict[int, int] = field(default_factory=dict)
@@ -125,6 +126,8 @@ class FakeReader:
     def frames(self, addresses: Sequence[int]) -> list[int | None]:
         self._check()
         moves, present = self.world.moves, self.world.present
+        if not self.world.frames_shown:
+            return [0 if at in present else None for at in addresses]
         return [1 + moves.get(at, 0) if at in present else None for at in addresses]
 
     def count(self, start: int, end: int) -> Residency:

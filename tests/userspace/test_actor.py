@@ -123,6 +123,35 @@ def test_canaries_that_are_back_at_once_are_hot() -> None:
     assert stats.cancelled_bytes == 16 * MIB
 
 
+def test_pages_that_cannot_go_do_not_hold_up_the_others() -> None:
+    """A fifth is pinned, say: that is no sign of use. What is hot for certain still is."""
+    world = fake_world()
+    pages = sorted(world.present)
+    world.stuck = set(pages[::5])
+    actor = fake_actor(world)
+    go(actor)
+    world.wait(2)
+    go(actor)
+    assert world.present == world.stuck
+    stats = actor._gate.book.stats
+    assert (stats.came_back, stats.no_effect, stats.cancelled_bytes) == (0, 0, 0)
+
+
+def test_where_frames_are_not_shown_what_is_here_counts_as_back() -> None:
+    """Without CAP_SYS_ADMIN nobody can tell whether it ever went."""
+    world = fake_world()
+    world.frames_shown = False
+    world.hot = set(sorted(world.present)[::5])
+    actor = fake_actor(world)
+    go(actor)
+    world.wait(2)
+    go(actor)
+    stats = actor._gate.book.stats
+    assert stats.came_back > 0
+    assert stats.cancelled_bytes == 16 * MIB
+    assert len(world.present) > 4000
+
+
 def test_without_swap_it_says_so_and_backs_off() -> None:
     """Not one call a round for ever."""
     world = fake_world()
