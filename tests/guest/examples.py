@@ -32,8 +32,14 @@ _ZRAM_CONTROL = Path("/sys/class/zram-control")
 
 
 def example(name: str, edits: Edits) -> str:
-    """policies/NAME.yaml with these edits."""
+    """policies/NAME.yaml with these edits, and with wider quotas of time.
+
+    An emulated processor is some hundred times slower, so that their milliseconds are too few.
+    """
     document = yaml.safe_load((PROJECT / f"policies/{name}.yaml").read_text())
+    for scheme in document["spec"]["schemes"]:
+        if "time" in scheme.get("quota", {}):
+            scheme["quota"]["time"] = "500ms"
     for path, value in edits.items():
         _edit(document["spec"], path.split("."), value)
     return yaml.safe_dump(document, sort_keys=False)

@@ -1,7 +1,7 @@
 """Every example of policies/ does on a real kernel what its comment says.
 
 The files are used as they are shipped but for a few named fields: `mode: enforce`, who the target
-is, and how long memory must be idle, since no test can wait for minutes.
+is, how long memory must be idle, since no test can wait for minutes, and quotas of time.
 """
 
 from __future__ import annotations
