@@ -64,9 +64,15 @@ def _wait_low(what: str, read: Callable[[], float], most: float) -> None:
         raise AssertionError(f"{error}; at least {min(seen)}, last {seen[-5:]}") from None
 
 
+# In use in every sampling interval: what is looked at thrice in a hundred milliseconds differs too
+# little from what is idle for regions to end where it does.
+BUSY = ("--pause", "0.002")
+
+
 def _is_paged_out(work: Workload) -> bool:
+    """But for what lies in one region with memory in use."""
     start, end = work.cold
-    return range_use(work.pid, work.cold).swap > 0.9 * (end - start) / 2**20
+    return range_use(work.pid, work.cold).swap > 0.8 * (end - start) / 2**20
 
 
 def _applied(rig: Rig, name: str, mib: int, index: int = 0) -> list[dict[str, Any]]:
@@ -83,9 +89,9 @@ def test_idle_memory_of_a_service_a_group_and_a_unit_is_paged_out(rig: Rig) -> N
         )
         unit = stack.enter_context(nested_cgroup("system.slice/gitlab-puma.service"))
         works = {
-            "proactive-reclaim": start_as(rig, (4, 24), "--uid", "65534", name="memcached"),
-            "container-reclaim": start_as(rig, (4, 24), group=pod),
-            "unit-reclaim": start_as(rig, (4, 24), group=unit),
+            "proactive-reclaim": start_as(rig, (4, 48), "--uid", "65534", name="memcached"),
+            "container-reclaim": start_as(rig, (4, 48), group=pod),
+            "unit-reclaim": start_as(rig, (4, 48), group=unit),
         }
         bystander = rig.workload(1, 16)
         user = {"target.process.user": "nobody"}
@@ -100,7 +106,7 @@ def test_idle_memory_of_a_service_a_group_and_a_unit_is_paged_out(rig: Rig) -> N
             hot = range_use(work.pid, work.hot)
             assert hot.swap < 1, name
             assert hot.rss > 3, name
-            told = wait_for(f"{name}: an outcome", partial(_applied, rig, name, 22))
+            told = wait_for(f"{name}: an outcome", partial(_applied, rig, name, 38))
             assert told[-1]["mode"] == "enforce"
         assert bystander.swap_mib() == 0
         rig.close()
@@ -124,7 +130,7 @@ def test_idle_page_cache_is_dropped_and_anonymous_memory_stays(rig: Rig) -> None
             rig.wait_state("physical-reclaim-file-cache", "active")
             # Most of either: a region has some 5 MiB, and what is not in use may lie in one with
             # what is. What goes with its neighbours though it is in use is soon read again.
-            _wait_low("the backup's pages to go", partial(cached_mib, backup), 32)
+            _wait_low("the backup's pages to go", partial(cached_mib, backup), 48)
             wait_for("the index to be there", lambda: cached_mib(index) > 4, 10)
         assert range_use(work.pid, work.cold).rss > 47
         assert meminfo()["SwapTotal"] - meminfo()["SwapFree"] < 1
@@ -214,7 +220,7 @@ def test_hot_memory_moves_up_the_lru_lists_and_idle_memory_down(rig: Rig) -> Non
         rig.put(name, example(name, edits))
         rig.start()
         rig.wait_state(name, "active")
-        wait_for("idle file pages down", lambda: _moved("Active(file)", before) < -48)
+        wait_for("idle file pages down", lambda: _moved("Active(file)", before) < -32)
         wait_for("hot pages up", lambda: _moved("Active(anon)", before) > 32)
         for index in (0, 1):
             wait_for(f"scheme {index} told", partial(_applied, rig, name, 4, index))
@@ -296,18 +302,18 @@ def _tiers(rig: Rig) -> tuple[Workload, Workload, Workload]:
     Regions are some 20 MiB on so small a machine: what is idle must be more than that, and
     what is in use must lie apart from it.
     """
-    slow = rig.workload(8, 24, "--nodes", "1")
+    slow = rig.workload(16, 24, "--nodes", "1", *BUSY)
     idle = rig.workload(1, 64, "--nodes", "0")
-    busy = rig.workload(16, 1, "--nodes", "0")
-    assert range_nodes(slow.pid, slow.hot) == {1: 8}
+    busy = rig.workload(16, 1, "--nodes", "0", *BUSY)
+    assert range_nodes(slow.pid, slow.hot) == {1: 16}
     assert range_nodes(idle.pid, idle.cold) == {0: 64}
     return slow, idle, busy
 
 
 def _check_tiers(slow: Workload, idle: Workload, busy: Workload) -> None:
-    wait_for("promotion", lambda: range_nodes(slow.pid, slow.hot).get(0, 0) > 7)
+    wait_for("promotion", lambda: range_nodes(slow.pid, slow.hot).get(0, 0) > 8)
     _wait_low("demotion", lambda: range_nodes(idle.pid, idle.cold).get(0, 0), 32)
-    assert range_nodes(slow.pid, slow.cold).get(1, 0) >= 16
+    assert range_nodes(slow.pid, slow.cold).get(1, 0) >= 12
     # What goes with its neighbours though it is in use is promoted again.
     wait_for("hot memory on the fast node", lambda: range_nodes(busy.pid, busy.hot).get(0, 0) > 8)
 
@@ -315,7 +321,7 @@ def _check_tiers(slow: Workload, idle: Workload, busy: Workload) -> None:
 @everywhere
 def test_the_working_set_is_told_and_nothing_is_touched(rig: Rig) -> None:
     """working-set: how much is in use and how much idle, near the truth."""
-    work = rig.workload(24, 64)
+    work = rig.workload(24, 64, *BUSY)
     name = "working-set"
     edits = {
         "target.process.cmdline": r"\btests\.guest\.workload 24 64\b",
@@ -331,10 +337,9 @@ def test_the_working_set_is_told_and_nothing_is_touched(rig: Rig) -> None:
         matched = status.schemes[index].matched_bytes if status and status.schemes else None
         return (matched or 0) / 2**20
 
-    wait_for("the hot part", lambda: 16 < told(0) < 32)
-    wait_for("the cold part", lambda: 56 < told(1) < 100)
+    wait_for("both parts", lambda: 16 < told(0) < 36 and 52 < told(1) < 100)
     settle(2)
-    assert 16 < told(0) < 36
+    wait_for("the same again", lambda: 16 < told(0) < 36 and 52 < told(1) < 100)
     assert told(2) == 0
     assert work.rss_mib() == pytest.approx(rss, abs=1)
     assert work.swap_mib() == 0
