@@ -31,6 +31,7 @@ _SHARE: Final = rf"{_NUMBER} ?%"
 _HEX: Final = r"0[xX][0-9a-fA-F]{1,16}"
 _DNS_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _UNIT_NAME: Final = re.compile(r"[A-Za-z0-9:_.\\@-]{1,240}\.(service|slice|scope)")
+_UID_MAX: Final = U32_MAX - 1  # (uid_t)-1 means "no user", include/linux/uidgid.h
 _CONTAINER: Final = re.compile(r"[0-9a-f]{6,64}")
 
 
@@ -244,11 +245,19 @@ def _executable(text: str) -> str:
 
 
 def _user(value: Any) -> Any:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= U32_MAX:
+    if isinstance(value, str) and value.isascii() and value.isdecimal():
+        _check_uid(int(value[:20]))
+    elif isinstance(value, int) and not isinstance(value, bool):
+        _check_uid(value)
         return str(value)
-    if isinstance(value, str) and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?", value):
+    elif isinstance(value, str) and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?", value):
         fail("DA032", f"{value[:70]!r} is neither a login name nor a numeric user id")
     return value
+
+
+def _check_uid(number: int) -> None:
+    if not 0 <= number <= _UID_MAX:
+        fail("DA027", f"no user has the id {number}", f"ids are 0 to {_UID_MAX}")
 
 
 Name = _checked(_name, {"pattern": f"^{_DNS_LABEL.pattern}$"})
@@ -258,4 +267,5 @@ FilePath = _checked(_file_path, {"pattern": "^/.*[^/]$"})
 UnitName = _checked(_unit, {"pattern": r"\.(service|slice|scope)$"})
 ContainerId = _checked(_container, {"pattern": f"^{_CONTAINER.pattern}$"})
 Executable = _checked(_executable, {"minLength": 1})
-User = Annotated[StrictStr, BeforeValidator(_user), WithJsonSchema({"type": ["string", "integer"]})]
+_UID_SCHEMA: Final = {"type": ["string", "integer"], "minimum": 0, "maximum": _UID_MAX}
+User = Annotated[StrictStr, BeforeValidator(_user), WithJsonSchema(_UID_SCHEMA)]
