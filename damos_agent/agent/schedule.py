@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
+
+_LONGEST_US: Final = 86_400_000_000
+"""epoll_wait(2) takes 31 bits of milliseconds: longer waits are cut in pieces."""
 
 
 @dataclass(slots=True)
@@ -30,7 +34,7 @@ class Schedule:
         return [name for _, name in ready]
 
     def wait_s(self, now_us: int) -> float | None:
-        """Seconds to the next deadline, 0 if one has passed; None without any."""
+        """Seconds to the next deadline or a day, 0 if one has passed; None without any."""
         if not self.due:
             return None
-        return max(0, min(self.due.values()) - now_us) / 1e6
+        return min(max(0, min(self.due.values()) - now_us), _LONGEST_US) / 1e6
