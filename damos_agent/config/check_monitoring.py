@@ -21,6 +21,8 @@ from damos_agent.model.units import format_duration
 _AT: Final[Loc] = ("spec", "monitoring")
 _MOST_SAMPLES: Final = 255
 _LEAST_REGIONS: Final = 3
+_LONGEST_SLEEP_US: Final = 71 * 60_000_000
+"""mm/damon/core.c: kdamond_usleep() sleeps usecs_to_jiffies(), which takes 32 bits, 71m34s."""
 _DEFAULTS: Final = Monitoring()
 
 
@@ -32,6 +34,7 @@ def check_monitoring(monitoring: Monitoring) -> Iterator[Issue]:
     zero = [name for name, value in named.items() if value == 0]
     for name in zero:
         yield Issue("DA044", (*_AT, name), f"{name} is zero", "1ms or longer")
+    yield from check_sleep(sample, (*_AT, "sampling_interval"))
     if not zero and sample > aggr:
         message = f"sampling_interval {format_duration(sample)} is longer than "
         message += f"aggregation_interval {format_duration(aggr)}"
@@ -44,6 +47,14 @@ def check_monitoring(monitoring: Monitoring) -> Iterator[Issue]:
     if monitoring.intervals_goal is not None:
         yield from _check_goal(monitoring.intervals_goal, sample)
     yield from _check_userspace(monitoring.userspace)
+
+
+def check_sleep(interval_us: int, at: Loc) -> Iterator[Issue]:
+    """An interval that a kdamond sleeps at one go; longer ones wrap, down to none at all."""
+    if interval_us > _LONGEST_SLEEP_US:
+        message = f"{at[-1]} {format_duration(interval_us)} does not fit the kernel's 32 bits "
+        message += "of microseconds: it would be cut to a shorter one"
+        yield Issue("DA027", at, message, f"{format_duration(_LONGEST_SLEEP_US)} at most")
 
 
 def _check_userspace(userspace: Userspace) -> Iterator[Issue]:
@@ -74,6 +85,7 @@ def _check_goal(goal: IntervalsGoal, sample_us: int) -> Iterator[Issue]:
     if least == 0:
         name = "min_sampling_interval"
         yield Issue("DA044", (*at, name), f"{name} is zero", "1ms or longer")
+    yield from check_sleep(most, (*at, "max_sampling_interval"))
     if least > most:
         message = f"min_sampling_interval {format_duration(least)} is greater than "
         message += f"max_sampling_interval {format_duration(most)}"

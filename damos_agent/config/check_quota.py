@@ -22,6 +22,8 @@ _NODE: Final = frozenset(
 _MEMCG: Final = frozenset({GoalMetric.NODE_MEMCG_USED, GoalMetric.NODE_MEMCG_FREE})
 _PAGE: Final = 4096
 _SECOND_US: Final = 1_000_000
+_LONGEST_WINDOW_US: Final = (2**31 - 1) * 1_000
+"""mm/damon/core.c: msecs_to_jiffies(reset_interval) takes 32 bits, half mean for ever."""
 
 
 def check_quota(quota: Quota, at: Loc, *, physical: bool) -> Iterator[Issue]:
@@ -56,6 +58,10 @@ def _check_times(quota: Quota, at: Loc) -> Iterator[Issue]:
         message = f"interval {format_duration(quota.interval_us)} is not whole milliseconds"
         message = "interval is zero" if quota.interval_us == 0 else message
         yield Issue("DA054", (*at, "interval"), message, "write 1s")
+    elif quota.interval_us > _LONGEST_WINDOW_US:
+        message = f"interval {format_duration(quota.interval_us)} does not fit the kernel's 31 "
+        message += "bits of milliseconds: the quota would be renewed never, or too early"
+        yield Issue("DA027", (*at, "interval"), message, "24d at most")
     elif quota.time_us >= quota.interval_us:
         message = f"time {format_duration(quota.time_us)} is all of interval "
         message += format_duration(quota.interval_us)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from damos_agent.config.check_filter import check_filters
+from damos_agent.config.check_monitoring import check_sleep
 from damos_agent.config.check_quota import check_quota
 from damos_agent.config.document import Loc
 from damos_agent.config.issue import Issue
@@ -148,6 +149,7 @@ def _check_watermarks(marks: Watermarks, at: Loc) -> Iterator[Issue]:
     if marks.interval_us == 0:
         message = "the watermark interval is zero: an inactive scheme would never wake up"
         yield Issue("DA044", (*at, "interval"), message, "write 5s")
+    yield from check_sleep(marks.interval_us, (*at, "interval"))
     if not marks.high_permil >= marks.mid_permil >= marks.low_permil:
         order = [format_share(10 * x) for x in (marks.high_permil, marks.mid_permil)]
         message = f"high {order[0]}, mid {order[1]}, low {format_share(10 * marks.low_permil)}"

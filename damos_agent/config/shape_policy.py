@@ -44,7 +44,7 @@ class IntervalsGoalShape(Shape):
         "Shortest sampling interval.", kernel="intervals/intervals_goal/min_sample_us"
     )
     max_sampling_interval: Duration = described(
-        "Longest sampling interval.", kernel="intervals/intervals_goal/max_sample_us"
+        "Longest sampling interval; 71m at most.", kernel="intervals/intervals_goal/max_sample_us"
     )
 
 
@@ -69,7 +69,7 @@ class MonitoringShape(Shape):
     """How accesses are observed. The defaults suit most machines."""
 
     sampling_interval: Duration = described(
-        "Time between two access checks of a region.", 5_000, shown="5ms",
+        "Time between two access checks of a region; 71m at most.", 5_000, shown="5ms",
         kernel="monitoring_attrs/intervals/sample_us",
     )  # fmt: skip
     aggregation_interval: Duration = described(
@@ -130,7 +130,7 @@ class WatermarksShape(Shape):
         kernel="watermarks/metric",
     )  # fmt: skip
     interval: Duration = described(
-        "Time between two looks while inactive.", kernel="watermarks/interval_us"
+        "Time between two looks while inactive; 71m at most.", kernel="watermarks/interval_us"
     )
     high: Permil = described("Inactive above; in steps of 0.1%.", kernel="watermarks/high")
     mid: Permil = described("Becomes active below.", kernel="watermarks/mid")

@@ -191,7 +191,7 @@ class QuotaShape(Shape):
         "Memory the action may be tried on per interval.", None, kernel="quotas/bytes"
     )
     interval: Duration = described(
-        "The interval the limits are per, in whole milliseconds.",
+        "The interval the limits are per, in whole milliseconds; 24d at most.",
         kernel="quotas/reset_interval_ms",
     )
     weights: WeightsShape | None = described(
