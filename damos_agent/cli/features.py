@@ -9,6 +9,7 @@ import click
 
 from damos_agent.cli import exits
 from damos_agent.cli.features_text import render
+from damos_agent.cli.kernel_option import check_release
 from damos_agent.cli.session import Session
 from damos_agent.cli.sources import compile_from, effective, report_errors
 from damos_agent.cli.survey_features import Offer, offer_of_kernel, offer_of_machine
@@ -18,7 +19,12 @@ from damos_agent.model.feature import SINCE, Feature
 
 
 @click.command("features", epilog="Exit code: 0, or 69 where the kernel has no DAMON.")
-@click.option("--kernel", metavar="RELEASE", help="Of this mainline kernel, such as 6.12, instead.")
+@click.option(
+    "--kernel",
+    callback=check_release,
+    metavar="RELEASE",
+    help="Of this mainline kernel, such as 6.12, instead.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For programs; also names sysfs files.")
 @click.pass_obj
 def command(session: Session, kernel: str | None, as_json: bool) -> int:

@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 from damos_agent.cli import exits
+from damos_agent.cli.kernel_option import check_release
 from damos_agent.cli.session import Session
 from damos_agent.cli.sources import PATHS, compile_from, effective, rejected_names, report_errors
 
@@ -22,6 +23,7 @@ _FORMATS: Final = {"text": "plan_text", "sysfs": "plan_sysfs", "json": "plan_jso
 @PATHS
 @click.option(
     "--kernel",
+    callback=check_release,
     metavar="RELEASE",
     help="Plan for a fresh machine with this mainline kernel, such as 6.12, instead.",
 )

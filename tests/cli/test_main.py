@@ -66,7 +66,7 @@ def test_the_program_exits_with_the_code_of_the_verb(tmp_path: Path) -> None:
 
     assert (found.returncode, found.stderr) == (1, "")
     assert found.stdout.startswith(f"{tmp_path}/bad.yaml:14:15: error DA022: unknown key `sise`")
-    assert program("plan", "--kernel", "six").returncode == 1
+    assert program("plan", "--kernel", "six").returncode == 64
     assert program("validate", "--nope").returncode == 64
     assert program("--version").returncode == 0
 

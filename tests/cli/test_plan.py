@@ -174,6 +174,16 @@ def test_an_ordinary_user_is_77_and_told_what_to_do(desk: Desk, verb: str) -> No
     )
 
 
+@pytest.mark.parametrize("verb", ["plan", "features"])
+@pytest.mark.parametrize("name", ["abc", "", "6", "v6.12"])
+def test_no_release_is_wrong_use_and_told_what_is_known(desk: Desk, verb: str, name: str) -> None:
+    result = desk.run(verb, "--kernel", name)
+
+    assert result.exit_code == 64
+    assert f"{name!r} is not a kernel release" in result.stderr
+    assert "Linux 5.18 to 7.3" in result.stderr
+
+
 @pytest.mark.parametrize("verb", ["plan", "verify"])
 def test_no_damon_is_69(desk: Desk, verb: str) -> None:
     result = desk.run("--sysfs-root", "/nowhere", verb)
