@@ -10,6 +10,7 @@ import click
 from damos_agent.cli import exits
 from damos_agent.cli.features_text import render
 from damos_agent.cli.kernel_option import check_release
+from damos_agent.cli.machine import is_copy
 from damos_agent.cli.session import Session
 from damos_agent.cli.sources import compile_from, effective, report_errors
 from damos_agent.cli.survey_features import Offer, offer_of_kernel, offer_of_machine
@@ -23,7 +24,8 @@ from damos_agent.model.feature import SINCE, Feature
     "--kernel",
     callback=check_release,
     metavar="RELEASE",
-    help="Of this mainline kernel, such as 6.12, instead.",
+    help="Of this mainline kernel, such as 6.12, instead; with --sysfs-root, of that copy of a "
+    "machine with this kernel.",
 )
 @click.option("--json", "as_json", is_flag=True, help="For programs; also names sysfs files.")
 @click.pass_obj
@@ -36,8 +38,8 @@ def command(session: Session, kernel: str | None, as_json: bool) -> int:
     compiled = compile_from(session, ())
     report_errors(compiled)
     policies, _ = effective(compiled)
-    if kernel is None:
-        offer = offer_of_machine(session, policies)
+    if kernel is None or is_copy(session):
+        offer = offer_of_machine(session, policies, kernel)
     else:
         offer = offer_of_kernel(kernel, policies)
     click.echo(

@@ -6,23 +6,46 @@ from damos_agent.agent.ledger import load_ledger
 from damos_agent.agent.survey import Machine
 from damos_agent.cli.exits import NoDamonError
 from damos_agent.cli.session import Session
+from damos_agent.host.roots import Roots
 from damos_agent.host.system import read_boot_id, read_kernel_release
 from damos_agent.host.targets import TargetReader
-from damos_agent.kernel.features import detect
+from damos_agent.kernel.btf import parse_damon
+from damos_agent.kernel.features import detect, from_names, named_by_newest
+from damos_agent.kernel.tree_features import from_tree
 from damos_agent.model.damon import Ledger
 from damos_agent.model.feature import Features, Source
 
 
-def read_features(session: Session) -> Features:
-    """What the kernel at the session's roots can do; source `absent` without DAMON."""
-    sysfs = session.roots.sysfs
-    release = read_kernel_release(session.fs, session.roots)
-    return detect(session.fs, sysfs, release, session.read_btf(sysfs))
+def is_copy(session: Session) -> bool:
+    """Whether sysfs is somewhere else than the proc we read: taken from another machine."""
+    return session.roots.sysfs != Roots().sysfs
 
 
-def read_machine(session: Session) -> Machine:
+def read_features(session: Session, kernel: str | None = None) -> Features:
+    """What the kernel at the session's roots can do; source `absent` without DAMON.
+
+    `kernel`: its release, for a copy that does not tell.
+    """
+    sysfs, moved_proc = session.roots.sysfs, session.roots.proc != Roots().proc
+    if not is_copy(session):
+        release = read_kernel_release(session.fs, session.roots)
+        return detect(session.fs, sysfs, release, session.read_btf(sysfs))
+    kdamonds = f"{sysfs}/kernel/mm/damon/admin/kdamonds"
+    if not session.fs.exists(kdamonds):
+        return Features(
+            kernel or "of the copy", Source.ABSENT, detail="the copy has no DAMON sysfs"
+        )
+    if kernel is None and moved_proc:
+        kernel = read_kernel_release(session.fs, session.roots)
+    if (btf := session.read_btf(sysfs)) is not None:
+        found = from_names(parse_damon(btf), kernel or "")
+        return found if kernel else named_by_newest(found)
+    return from_tree(session.fs, kdamonds, kernel)
+
+
+def read_machine(session: Session, kernel: str | None = None) -> Machine:
     """The machine, for `survey`. `NoDamonError` where its kernel has no DAMON sysfs."""
-    features = read_features(session)
+    features = read_features(session, kernel)
     if features.source is Source.ABSENT:
         raise NoDamonError(
             features.detail,

@@ -25,7 +25,8 @@ _FORMATS: Final = {"text": "plan_text", "sysfs": "plan_sysfs", "json": "plan_jso
     "--kernel",
     callback=check_release,
     metavar="RELEASE",
-    help="Plan for a fresh machine with this mainline kernel, such as 6.12, instead.",
+    help="Plan for a fresh machine with this mainline kernel, such as 6.12, instead; with "
+    "--sysfs-root, for that copy of a machine with this kernel.",
 )
 @click.option(
     "--output",
@@ -53,11 +54,12 @@ def command(
     bad = report_errors(compiled)
     policies, settings = effective(compiled)
 
+    from damos_agent.cli.machine import is_copy
     from damos_agent.cli.preview import preview_live, preview_profile
     from damos_agent.cli.steps import memory_names
 
-    if kernel is None:
-        preview = preview_live(session, policies, settings, rejected_names(compiled))
+    if kernel is None or is_copy(session):
+        preview = preview_live(session, policies, settings, rejected_names(compiled), kernel)
     else:
         preview = preview_profile(kernel, policies, settings)
     render = import_module(f"damos_agent.cli.{_FORMATS[output]}").render

@@ -49,6 +49,7 @@ def _render(preview: Preview, sysfs: str, memory: dict[str, str]) -> Iterator[st
 def _heading(preview: Preview) -> str:
     features = preview.features
     place = "a fresh machine" if preview.stand_ins else "this machine"
+    place = "the copied sysfs" if preview.copied else place
     text = f"Plan for {place}, Linux {features.release} (features: {features.source})"
     return f"{click.style(text, bold=True)}{f'{chr(10)}{STAND_INS}' if preview.stand_ins else ''}"
 

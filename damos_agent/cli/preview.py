@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from damos_agent.agent.survey import NOT_ASKED_FOR, survey
 from damos_agent.algo.lower import ops_of
-from damos_agent.cli.machine import read_ledger, read_machine
+from damos_agent.cli.machine import is_copy, read_ledger, read_machine
 from damos_agent.cli.session import Session
 from damos_agent.host.system import read_uptime_us
 from damos_agent.kernel.features import profile_of
@@ -57,13 +57,14 @@ class Preview:
     """A plan with its circumstances; `later`, `unsupported` and `waiting` by policy name.
 
     `userspace`: policies that the agent's own monitor serves instead, and why the kernel does not.
-    `stand_ins`: pids and addresses are not those of any machine.
+    `stand_ins`: pids and addresses are not those of any machine. `copied`: sysfs is a copy.
     """
 
     features: Features
     plan: Plan
     policies: tuple[str, ...]
     stand_ins: bool = False
+    copied: bool = False
     later: dict[str, Later] = field(default_factory=dict)
     unsupported: dict[str, str] = field(default_factory=dict)
     waiting: dict[str, str] = field(default_factory=dict)
@@ -87,12 +88,15 @@ def preview_live(
     policies: Mapping[str, Policy],
     settings: Settings,
     hold: frozenset[str] = frozenset(),
+    kernel: str | None = None,
 ) -> Preview:
-    """The plan for this machine now. Raises as `survey` does, and `NoDamonError`.
+    """The plan for this machine now, or for a copy of one. Raises as `survey`, and `NoDamonError`.
+
+    `kernel` is the release of the copy, which need not tell it itself.
 
     Slots of the policies in `hold` stay: their files are bad, so their last good versions run on.
     """
-    machine = read_machine(session)
+    machine = read_machine(session, kernel)
     view = survey(policies, machine, read_ledger(session), settings, hold)
     made = plan(view.desired, view.situation)
     now_us = read_uptime_us(session.fs, session.roots)
@@ -106,6 +110,7 @@ def preview_live(
         features=machine.features,
         plan=made,
         policies=tuple(policies),
+        copied=is_copy(session),
         later=_later(made, view.desired, policies, machine.features, now_us),
         unsupported=unsupported,
         waiting=view.waiting | absent,

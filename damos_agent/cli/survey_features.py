@@ -62,9 +62,11 @@ class Offer:
     rungs: tuple[Rung, ...] = ()
 
 
-def offer_of_machine(session: Session, policies: Mapping[str, Policy]) -> Offer:
-    """What this machine offers."""
-    features = read_features(session)
+def offer_of_machine(
+    session: Session, policies: Mapping[str, Policy], kernel: str | None = None
+) -> Offer:
+    """What this machine offers, or one whose sysfs was copied; `kernel` is the copy's release."""
+    features = read_features(session, kernel)
     answers = {
         name: Answer(memory, memory, userspace_lacks(policy))
         if (memory := _no_memory(policy, session))

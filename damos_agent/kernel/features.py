@@ -50,7 +50,7 @@ _MEMBERS = {
     Feature.FAIL_CHARGE: "damos_quota.fail_charge_num",
     Feature.PROBE_WEIGHTS: "damon_probe.weight",
 }
-_SAME_RELEASE = {
+SAME_RELEASE = {
     Feature.SYNC_COMMANDS: Feature.FILTER_ALLOW,
     Feature.RELIABLE_COMMIT: Feature.INTERVALS_GOAL,
     Feature.VADDR_MIGRATE: Feature.DESTS,
@@ -77,7 +77,7 @@ def from_names(names: DamonNames, release: str) -> Features:
     found = {f for f, name in _ENUMERATORS.items() if name in names.enumerators}
     found |= {f for f, name in _STRUCTS.items() if name in names.structs}
     found |= {f for f, name in _MEMBERS.items() if name in names.members}
-    found |= {feature for feature, companion in _SAME_RELEASE.items() if companion in found}
+    found |= {feature for feature, companion in SAME_RELEASE.items() if companion in found}
     if Feature.SYSFS not in found:
         detail = f"kernel {release} was built without DAMON's sysfs interface"
         return Features(release, Source.BTF, detail=detail)
@@ -121,6 +121,12 @@ def refine(features: Features, fs: Filesystem, context: str) -> Features:
         return features
     ops = frozenset(Ops(word) for word in text.split() if word in frozenset(Ops))
     return replace(features, ops=ops)
+
+
+def named_by_newest(features: Features) -> Features:
+    """`features` under the name of the oldest mainline release that may have all of them."""
+    newest = max((SINCE[feature] for feature in features.present), default=SINCE[Feature.SYSFS])
+    return replace(features, release=f"{newest[0]}.{newest[1]}")
 
 
 def profile_of(name: str) -> Features:

@@ -4,17 +4,21 @@ import errno
 import json
 import os
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
 
-from damos_agent.host.filesystem import Filesystem
+from damos_agent.host.filesystem import Filesystem, RealFilesystem
+from damos_agent.kernel.features import profile_of
 from damos_agent.kernel.tree import read_tree
 from tests.agent.world import World
 from tests.cli.desk import BAD, POLICIES, WORK, Desk
+from tests.kernel.test_tree_features import lay_out
 from tests.sim.damon import ROOT, SimulatedDamon
 
 KDAMONDS = f"{ROOT}/kdamonds"
+CAPTURED = Path(__file__).parents[1] / "sim" / "captured"
 GOLDEN = Path(__file__).parent / "golden"
 PHYSICAL = WORK.replace("process: {exe: work}", "physical: {}").replace("name: work", "name: ram")
 
@@ -182,6 +186,51 @@ def test_no_release_is_wrong_use_and_told_what_is_known(desk: Desk, verb: str, n
     assert result.exit_code == 64
     assert f"{name!r} is not a kernel release" in result.stderr
     assert "Linux 5.18 to 7.3" in result.stderr
+
+
+def copied(tmp_path: Path, kernel: str) -> Path:
+    """Sysfs as somebody would copy it from another machine."""
+    sysfs = tmp_path / "copy"
+    lay_out(CAPTURED / f"{kernel}.json", sysfs / "kernel/mm/damon/admin")
+    return sysfs
+
+
+@pytest.mark.parametrize(("kernel", "release"), [("6.12", "6.11"), ("7.1", "7.1")])
+def test_a_copied_tree_tells_its_own_kernel_not_ours(
+    desk: Desk, tmp_path: Path, kernel: str, release: str
+) -> None:
+    desk.fs = RealFilesystem()
+    sysfs = copied(tmp_path, kernel)
+
+    offered = desk.run("--sysfs-root", str(sysfs), "features", "--json")
+    planned = desk.run("--sysfs-root", str(sysfs), "plan", str(desk.put("work.yaml")))
+
+    told = json.loads(offered.stdout)
+    assert (told["kernel"], told["source"]) == (release, "tree")
+    assert {name for name, row in told["features"].items() if row["present"]} == {
+        feature.value for feature in profile_of(kernel).present
+    }
+    assert planned.exit_code == 0
+    assert f"Plan for the copied sysfs, Linux {release} (features: tree)" in planned.stdout
+
+
+def test_a_poor_copy_asks_for_the_release_and_is_then_read_itself(
+    desk: Desk, tmp_path: Path
+) -> None:
+    desk.fs = RealFilesystem()
+    sysfs = copied(tmp_path, "7.1")
+    shutil.rmtree(sysfs / "kernel/mm/damon/admin/kdamonds/0")
+    (sysfs / "kernel/mm/damon/admin/kdamonds/nr_kdamonds").write_text("0\n")
+    paths = ["--sysfs-root", str(sysfs), "plan", str(desk.put("work.yaml"))]
+
+    refused = desk.run(*paths)
+    named = desk.run(*paths, "--kernel", "7.1")
+
+    assert refused.exit_code == 1
+    assert "the files of this copy do not tell its kernel" in refused.stderr
+    assert "--kernel" in refused.stderr
+    assert named.exit_code == 0
+    assert "Plan for the copied sysfs, Linux 7.1 (features: tree)" in named.stdout
 
 
 @pytest.mark.parametrize("verb", ["plan", "verify"])
