@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import click
 
@@ -14,13 +15,25 @@ from damos_agent.model.policy import Policy
 from damos_agent.model.settings import Settings
 
 PATHS = click.argument(
-    "paths", nargs=-1, metavar="[PATH]...", type=click.Path(exists=True, allow_dash=False)
+    "paths", nargs=-1, metavar="[PATH]...", type=click.Path(exists=True, allow_dash=True)
 )
-"""Files and directories; none at all means the search path below --config-root."""
+"""Files, directories, `-` for stdin; none at all means the search path below --config-root."""
 
 
-def compile_from(session: Session, paths: tuple[str, ...]) -> Compiled:
-    """Everything at `paths`, or on the search path. `NothingThereError` if no file is named."""
+def read_stdin(paths: tuple[str, ...]) -> bytes:
+    """One byte more than is accepted at most, if `paths` name stdin; else nothing."""
+    if "-" not in paths:
+        return b""
+    from damos_agent.config.document import MAX_FILE_BYTES
+
+    return sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+
+
+def compile_from(session: Session, paths: tuple[str, ...], stdin: bytes | None = None) -> Compiled:
+    """Everything at `paths`, or on the search path. `NothingThereError` if no file is named.
+
+    `stdin`: what was read from there already.
+    """
     from damos_agent.config.compile import compile_files, compile_tree
 
     if not paths:
@@ -30,7 +43,7 @@ def compile_from(session: Session, paths: tuple[str, ...]) -> Compiled:
             f"no policy file in {', '.join(paths)}",
             hint="of a directory, only its own *.yaml files are read",
         )
-    return compile_files(paths)
+    return compile_files(paths, read_stdin(paths) if stdin is None else stdin)
 
 
 def _holds_files(path: str) -> bool:

@@ -12,9 +12,9 @@ from damos_agent.cli import exits
 from damos_agent.cli.output.annotate import annotate
 from damos_agent.cli.output.report import Render, Report, report_of, summary
 from damos_agent.cli.session import Session
-from damos_agent.cli.sources import PATHS, compile_from
+from damos_agent.cli.sources import PATHS, compile_from, read_stdin
 from damos_agent.host.filesystem import RealFilesystem
-from damos_agent.model.finding import Severity
+from damos_agent.model.finding import STDIN, Severity
 
 _FORMATS: Final = {
     "text": "text",
@@ -51,13 +51,15 @@ def command(
     with_summary: bool,
     annotated: bool,
 ) -> int:
-    """Check policies and agent settings at PATH, or those on the search path.
+    """Check policies and agent settings at PATH (- is stdin), or those on the search path.
 
     Needs neither root, nor DAMON, nor the kernel the policies are for.
     """
-    report = report_of(compile_from(session, paths), filter(os.path.isfile, paths))
+    stdin = read_stdin(paths)
+    named = [STDIN if path == "-" else path for path in paths if not os.path.isdir(path)]
+    report = report_of(compile_from(session, paths, stdin), named)
     if annotated:
-        _print_annotated(report)
+        _print_annotated(report, stdin)
     else:
         click.echo(_renderer(output)(report), nl=False)
     if with_summary and output in ("text", "github"):
@@ -71,14 +73,19 @@ def _renderer(output: str) -> Render:
     return cast("Render", module.render)  # every module of _FORMATS has one; a test calls them all
 
 
-def _print_annotated(report: Report) -> None:
+def _print_annotated(report: Report, stdin: bytes) -> None:
     for path, findings in report.files.items():
         if not findings:
             continue
         if len(report.files) > 1:
             click.secho(f"# {path}", bold=True)
-        try:
-            text = RealFilesystem().read(path)
-        except OSError:
-            text = ""  # the finding itself says that it cannot be read
-        click.echo(annotate(text, findings), nl=False)
+        click.echo(annotate(_text_of(path, stdin), findings), nl=False)
+
+
+def _text_of(path: str, stdin: bytes) -> str:
+    if path == STDIN:
+        return stdin.decode("utf-8", "replace")
+    try:
+        return RealFilesystem().read(path)
+    except OSError:
+        return ""  # the finding itself says that it cannot be read

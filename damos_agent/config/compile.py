@@ -21,7 +21,7 @@ from damos_agent.config.searchpath import Candidate, read_file, search
 from damos_agent.config.trust import Trust, current_trust
 from damos_agent.model.codec import encode
 from damos_agent.model.compiled import Compiled, CompiledFile
-from damos_agent.model.finding import Finding
+from damos_agent.model.finding import STDIN, Finding
 from damos_agent.model.policy import Policy
 from damos_agent.model.settings import Settings
 
@@ -39,8 +39,10 @@ def compile_tree(config_root: str = "/", *, trust: Trust | None = None) -> Compi
     return Compiled(settings, _together(loaded, masked), (*found.findings, *findings))
 
 
-def compile_files(paths: Iterable[str]) -> Compiled:
+def compile_files(paths: Iterable[str], stdin: bytes = b"") -> Compiled:
     """Files named by hand, policies and agent settings alike; of a directory, its *.yaml.
+
+    The path `-` stands for the bytes `stdin`.
 
     Nobody's permissions are checked: this is for `damosctl validate`, also without root.
     """
@@ -49,8 +51,8 @@ def compile_files(paths: Iterable[str]) -> Compiled:
     settings: Settings | None = Settings()
     findings: list[Finding] = []
     for path in _expand(paths):
-        data, refused = read_file(path, trust)
-        loaded = _load(Candidate(path, data, refused), None)
+        data, refused = (stdin, None) if path == "-" else read_file(path, trust)
+        loaded = _load(Candidate(STDIN if path == "-" else path, data, refused), None)
         if loaded.kind == "Agent":
             settings = loaded.settings
             findings += loaded.findings

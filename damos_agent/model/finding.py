@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+STDIN: Final = "<stdin>"
+"""The path of findings about standard input."""
 
 
 class Severity(StrEnum):

@@ -94,13 +94,13 @@ class Desk:
         if len(self.sleeps) >= self.patience:
             raise KeyboardInterrupt
 
-    def run(self, *args: str) -> Result:
+    def run(self, *args: str, stdin: str | bytes | None = None) -> Result:
         """damosctl with these arguments."""
         session = Session(
             fs=self.fs or self.world.machine, sleep=self.sleep, read_btf=lambda _sysfs: None
         )
         roots = ["--config-root", str(self.config), "--run-root", str(self.run_root)]
-        return CliRunner().invoke(damosctl, [*roots, *args], obj=session)
+        return CliRunner().invoke(damosctl, [*roots, *args], input=stdin, obj=session)
 
 
 OUTCOME = SchemeOutcome(

@@ -207,3 +207,53 @@ def test_annotate_prints_only_files_with_findings(desk: Desk) -> None:
     assert result.exit_code == 1
     assert "sise: 1MiB, interval: 1s}  # E1" in result.output
     assert "name: work" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("output", "place"),
+    [
+        ("text", "<stdin>:14:15: error DA022"),
+        ("json", '"path": "<stdin>"'),
+        ("github", "::error file=<stdin>,line=14,col=15,title=DA022"),
+        ("sarif", '"uri": "%3Cstdin%3E"'),
+        ("junit", 'name="&lt;stdin&gt;"'),
+    ],
+)
+def test_a_policy_comes_from_standard_input_in_every_format(
+    desk: Desk, output: str, place: str
+) -> None:
+    bad = desk.run("validate", "-o", output, "-", stdin=BAD)
+    good = desk.run("validate", "-o", output, "-", stdin=WORK)
+
+    assert (bad.exit_code, good.exit_code) == (1, 0)
+    assert place in bad.stdout
+    assert "DA022" not in good.stdout
+
+
+def test_standard_input_stands_beside_files_and_is_marked(desk: Desk) -> None:
+    file = str(desk.put("work.yaml"))
+    other = BAD.replace("name: bad", "name: other")
+
+    both = desk.run("validate", "--summary", file, "-", stdin=other)
+    marked = desk.run("validate", "--annotate", "-", stdin=BAD)
+
+    assert both.stdout.splitlines()[-1].startswith("2 files, 1 rejected")
+    assert "      quota: {sise: 1MiB, interval: 1s}  # E1\n" in marked.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "code"), [(b"", "DA005"), (b"\xff", "DA003"), (b"#" * 262145, "DA002")]
+)
+def test_standard_input_is_held_to_what_files_are(desk: Desk, given: bytes, code: str) -> None:
+    result = desk.run("validate", "-", stdin=given)
+
+    assert result.exit_code == 1
+    assert result.stdout.startswith("<stdin>")
+    assert f"error {code}" in result.stdout
+
+
+def test_plan_takes_standard_input_too(desk: Desk) -> None:
+    result = desk.run("plan", "--kernel", "7.3", "-", stdin=WORK)
+
+    assert result.exit_code == 0
+    assert "work: start in slot 0" in result.stdout
