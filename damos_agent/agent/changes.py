@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 
 from damos_agent.agent.event_spec import Event
 from damos_agent.agent.loader import Loaded, LoadedPolicy
-from damos_agent.model.codec import encode
+from damos_agent.model.codec import Json, encode
 from damos_agent.model.finding import Finding
 from damos_agent.model.settings import Settings
 
@@ -38,14 +38,20 @@ def reload_fields(previous: Loaded, loaded: Loaded) -> dict[str, object]:
 
 
 def _settings_changes(old: Settings, new: Settings) -> Iterator[Entry]:
-    names = [field.name for field in fields(Settings)]
-    changed = [
-        f"{name}={encode(getattr(new, name))}"
-        for name in names
-        if getattr(old, name) != getattr(new, name)
-    ]
+    before = dict(_flat(old))
+    changed = [f"{name}={value}" for name, value in _flat(new) if before[name] != value]
     if changed:
         yield Event.SETTINGS_CHANGED, {"changed": changed}
+
+
+def _flat(value: object, name: str = "") -> Iterator[tuple[str, Json]]:
+    """Every setting by its dotted name, as plain data."""
+    if not is_dataclass(value):
+        yield name, encode(value)
+        return
+    for field in fields(value):
+        inner = f"{name}.{field.name}" if name else field.name
+        yield from _flat(getattr(value, field.name), inner)
 
 
 def _policy_changes(previous: Loaded, loaded: Loaded) -> Iterator[Entry]:

@@ -104,7 +104,9 @@ _LIFE = {
 
 _CONFIG = {
     Event.SETTINGS_CHANGED: EventSpec(
-        Level.INFO, "agent.yaml has new values.", {"changed": _texts("as name=value")}
+        Level.INFO,
+        "agent.yaml has new values.",
+        {"changed": _texts("as name=value, nested names with dots")},
     ),
     Event.POLICY_LOADED: EventSpec(
         Level.INFO,

@@ -16,7 +16,7 @@ from damos_agent.model.compiled import Compiled, CompiledFile
 from damos_agent.model.errors import HostError
 from damos_agent.model.finding import Finding, Severity
 from damos_agent.model.policy import Action, PhysicalTarget, Policy, Scheme
-from damos_agent.model.settings import Settings
+from damos_agent.model.settings import MetricsSettings, OnExit, Settings
 
 ETC = "/etc/damos-agent/policies.d"
 USR = "/usr/lib/damos-agent/policies.d"
@@ -155,6 +155,19 @@ def test_unusable_settings_keep_the_old_ones() -> None:
     loaded = load(compiled(settings=Settings(slots=3)), compiled(settings=None))
     assert loaded.settings.slots == 3
     assert load(compiled(settings=None)).settings == Settings()
+
+
+def test_changed_settings_are_told_one_by_one_as_plain_values() -> None:
+    old = Loaded()
+    metrics = MetricsSettings(listen="unix:/run/m.sock")
+    new = replace(old, settings=Settings(slots=3, on_exit=OnExit.KEEP, metrics=metrics))
+
+    assert changes(old, new) == [
+        (
+            Event.SETTINGS_CHANGED,
+            {"changed": ["on_exit=keep", "slots=3", "metrics.listen=unix:/run/m.sock"]},
+        )
+    ]
 
 
 def test_every_change_is_told_once() -> None:
