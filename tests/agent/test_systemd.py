@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,29 @@ def test_the_unit_and_the_program_agree() -> None:
     (runtime,) = [value for key, value in given if key == "RuntimeDirectory"]
     assert Path(LOADED_PATH).parent == Path(STATUS_PATH).parent == Path("/run", runtime)
     assert ("ReadWritePaths", "-/sys/kernel/mm/damon -/sys/module/damon_stat/parameters") in given
+
+
+@pytest.mark.parametrize("unit", [SERVICE, SOCKET], ids=lambda path: path.name)
+def test_the_documentation_it_names_is_in_the_wheel(unit: Path) -> None:
+    """Below the prefix that docs/installation.md installs to."""
+    project = tomllib.loads((UNITS.parent / "pyproject.toml").read_text())
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
+    prefix = "file:/usr/lib/damos-agent/"
+    named = dict(options(unit))["Documentation"].split()
+    pages = [uri.removeprefix(prefix) for uri in named if uri.startswith("file:")]
+
+    sources = [
+        UNITS.parent / source / page.removeprefix(f"{target}/")
+        for page in pages
+        for source, target in wheel.items()
+        if page.startswith(f"{target}/")
+    ]
+
+    assert len(sources) == len(pages) > 0
+    assert [path for path in sources if not path.is_file()] == []
+    assert [
+        uri for uri in named if not uri.startswith(("file:/", "https://docs.kernel.org/"))
+    ] == []
 
 
 def test_the_metrics_socket_is_on_loopback_and_named_as_the_agent_looks_for_it() -> None:
