@@ -188,7 +188,7 @@ _CONFIG = {
     ),
     Event.STATE_UNUSABLE: EventSpec(
         Level.WARNING,
-        "A file of ours below /run could not be read or written; the agent goes on without it.",
+        "A file of ours, of state or metrics, could not be read or written; the agent goes on.",
         {"path": FILE, "message": MESSAGE, "hint": HINT},
     ),
 }

@@ -22,14 +22,14 @@ from damos_agent.agent.events import Event, emit
 from damos_agent.agent.notify import Notifier
 from damos_agent.agent.schedule import Schedule
 from damos_agent.agent.sockets import Server
+from damos_agent.agent.textfile import Textfile
 from damos_agent.agent.watcher import Watcher
 from damos_agent.host.pidfd import ProcessWatcher
 from damos_agent.host.system import read_uptime_us
-from damos_agent.model.errors import CompileError, DamosError, HostError
+from damos_agent.model.errors import CompileError, DamosError
 from damos_agent.model.settings import Settings
 from damos_agent.model.status import PolicyState
 
-_TEXTFILE_US = 15_000_000
 _FIRST_OUTCOME_US = 5_000_000
 
 
@@ -78,6 +78,11 @@ class Loop:
     _monitor: tuple[int | None, int | None] = (None, None)
     _wake: tuple[socket.socket, socket.socket] | None = None
     _signals: list[int] = field(default_factory=list)
+    _textfile: Textfile = field(init=False)
+
+    def __post_init__(self) -> None:
+        """The file needs the core."""
+        self._textfile = Textfile(self.core)
 
     def open(self) -> None:
         """Take over signals and the descriptors that wake the loop."""
@@ -142,7 +147,7 @@ class Loop:
             "outcome": self._outcome,
             "retry": self._round,
             "files": self._files_settled,
-            "textfile": self._textfile,
+            "textfile": self._write_textfile,
             "watchdog": self._watchdog,
         }
 
@@ -238,8 +243,7 @@ class Loop:
         now, settings = monotonic_us(), self.core.settings
         self.schedule.no_later("resync", now + settings.resync_us)
         self.schedule.no_later("outcome", now + min(settings.outcome_us, _FIRST_OUTCOME_US))
-        if settings.metrics.textfile:
-            self.schedule.no_later("textfile", now)
+        self.schedule.at("textfile", now)
 
     def _rearm(self) -> None:
         if self.watcher is None:
@@ -302,24 +306,10 @@ class Loop:
             self._round()
         self.schedule.at("outcome", monotonic_us() + self.core.settings.outcome_us)
 
-    def _textfile(self) -> None:
-        path = self.core.settings.metrics.textfile
-        if not path:
-            return
-        from damos_agent.agent.metrics import make_registry, write_textfile
-
-        try:
-            registry = make_registry(self.core.status, self.core.meters, process=False)
-            write_textfile(path, registry)
-        except HostError as error:
-            emit(
-                self.core.logger,
-                Event.STATE_UNUSABLE,
-                path=path,
-                message=error.message,
-                hint=error.hint,
-            )
-        self.schedule.at("textfile", monotonic_us() + _TEXTFILE_US)
+    def _write_textfile(self) -> None:
+        metrics = self.core.settings.metrics
+        if self._textfile.write(metrics.textfile):
+            self.schedule.at("textfile", monotonic_us() + metrics.textfile_us)
 
     def _watchdog(self) -> None:
         self.notifier.watchdog()
@@ -335,6 +325,7 @@ class Loop:
             self.watcher.stop()
         for server in self.servers:
             server.close()
+        self._textfile.remove()
         signal.set_wakeup_fd(-1)
         if self._wake:
             for end in self._wake:

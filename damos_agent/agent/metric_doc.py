@@ -20,8 +20,9 @@ The agent offers Prometheus metrics in one of these ways; none is on by default.
 - *Loopback port*: `metrics.listen: 127.0.0.1:9945`. Other addresses are refused. The hardened
   unit denies it; use socket activation there.
 - *Textfile* for node_exporter: `metrics.textfile: /var/lib/node_exporter/damos.prom`, replaced
-  as a whole once per outcome interval. `process_*` are left out: node_exporter has its own and
-  refuses duplicates.
+  as a whole every `metrics.textfile_interval` (1m), also when nothing changed: an old
+  `node_textfile_mtime_seconds` means that the agent is gone. It is removed when the agent stops.
+  `process_*` are left out: node_exporter has its own and refuses duplicates.
 
 `GET /metrics` answers in the text format or, when asked for, OpenMetrics; `GET /healthz` answers
 `ok`, and since the main loop itself answers, that proves that it runs. Requests are served one

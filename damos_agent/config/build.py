@@ -178,7 +178,9 @@ def build_settings(document: AgentDocument) -> Settings:
         on_exit=spec.on_exit,
         slots=spec.slots,
         damon_stat=spec.damon_stat,
-        metrics=MetricsSettings(spec.metrics.listen, spec.metrics.textfile or ""),
+        metrics=MetricsSettings(
+            spec.metrics.listen, spec.metrics.textfile or "", spec.metrics.textfile_interval
+        ),
         log_format=spec.log.format,
         log_level=spec.log.level,
     )

@@ -595,4 +595,11 @@ FILE_CODES: Final[tuple[Row, ...]] = (
         "Metrics are served on a Unix socket or on loopback only; they have no authentication.",
         "Write unix:/run/damos-agent/metrics.sock or 127.0.0.1:9945.",
     ),
+    (
+        "DA121",
+        "warning",
+        "The metrics file will not be read",
+        "node_exporter's textfile collector passes over names that do not end in .prom.",
+        "Name it damos.prom, in the directory of --collector.textfile.directory.",
+    ),
 )

@@ -47,7 +47,15 @@ class MetricsShape(Shape):
 
     listen: Listen = described("`unix:/path` or `127.0.0.1:PORT`; empty for none.", "")
     textfile: FilePath | None = described(
-        "File for node_exporter's textfile collector, replaced atomically.", None
+        "File for node_exporter's textfile collector, which reads names in .prom only. Replaced "
+        "atomically, and removed when the agent stops.",
+        None,
+    )
+    textfile_interval: Duration = described(
+        "Time between two writings of the file, 1s at least; written even if nothing changed, so "
+        "that its age tells whether the agent lives.",
+        60_000_000,
+        shown="1m",
     )
 
 

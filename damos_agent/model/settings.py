@@ -54,10 +54,14 @@ class WatchMethod(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MetricsSettings:
-    """Where metrics go: `listen` is `unix:/path`, `host:port` on loopback, or empty."""
+    """Where metrics go: `listen` is `unix:/path`, `host:port` on loopback, or empty.
+
+    `textfile_us`: time between two writings of `textfile`.
+    """
 
     listen: str = ""
     textfile: str = ""
+    textfile_us: int = 60_000_000
 
 
 @dataclass(frozen=True, slots=True)

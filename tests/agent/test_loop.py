@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from damos_agent.agent.inotify import InotifyWatcher
+from damos_agent.agent.loop import monotonic_us
 from damos_agent.agent.main import _stop
 from damos_agent.agent.watcher import PollWatcher
 from damos_agent.model.status import PolicyState
@@ -103,6 +104,56 @@ def test_an_address_that_cannot_be_had_is_told_once_and_tried_again(engine: Engi
         path.parent.mkdir()
         engine.loop.schedule.at("resync", 0)
         engine.until(path.exists)
+
+
+def test_the_textfile_is_kept_while_it_is_asked_for(engine: Engine) -> None:
+    one, two = engine.root / "run/one.prom", engine.root / "run/two.prom"
+    engine.settings(f"{{metrics: {{textfile: {one}, textfile_interval: 1h}}}}")
+    with running(engine):
+        engine.until(one.exists)
+        assert engine.loop.schedule.due["textfile"] > monotonic_us() + 3_500_000_000
+        engine.settings(f"{{metrics: {{textfile: {two}}}}}")
+        engine.until(two.exists)
+        assert not one.exists()
+        engine.settings("{}")
+        engine.until(lambda: not two.exists())
+        assert "textfile" not in engine.loop.schedule.due
+        engine.settings(f"{{metrics: {{textfile: {one}}}}}")
+        engine.until(one.exists)
+    assert not one.exists()
+
+
+def test_the_textfile_is_written_again_at_each_interval(engine: Engine) -> None:
+    path = engine.root / "run/damos.prom"
+    engine.settings(f"{{metrics: {{textfile: {path}, textfile_interval: 1s}}}}")
+    with running(engine):
+        engine.until(path.exists)
+        first = path.stat().st_ino
+        engine.loop.schedule.at("textfile", 0)
+        engine.until(lambda: path.stat().st_ino != first)
+
+
+def test_a_textfile_that_cannot_be_written_is_told_once_and_tried_again(engine: Engine) -> None:
+    path = engine.root / "missing/damos.prom"
+    engine.settings(f"{{metrics: {{textfile: {path}}}}}")
+    with running(engine):
+        engine.until(lambda: engine.world.events("state_unusable"))
+        engine.loop.schedule.at("textfile", 0)
+        engine.until(lambda: engine.loop.schedule.due["textfile"])
+        assert len(engine.world.events("state_unusable")) == 1
+        path.parent.mkdir()
+        engine.loop.schedule.at("textfile", 0)
+        engine.until(path.exists)
+
+
+def test_a_dry_run_writes_no_textfile(tmp_path: Path) -> None:
+    path = tmp_path / "run/damos.prom"
+    dry = Engine(tmp_path, dry_run=True)
+    dry.settings(f"{{metrics: {{textfile: {path}}}}}")
+    with running(dry):
+        dry.until(lambda: dry.core.settings.metrics.textfile)
+        dry.until(lambda: "textfile" not in dry.loop.schedule.due)
+    assert not path.exists()
 
 
 def test_the_watcher_is_switched(engine: Engine) -> None:
