@@ -339,6 +339,7 @@ class Core:
             backend_reason=features.detail or self.reconciler.foreign_reason,
             policies=tuple(self._policy(name, policy) for name, policy in self.policies.items()),
             rejected=tuple(str(f) for entry in self.loaded.rejected for f in entry.findings),
+            rejected_files=len(self.loaded.rejected),
             last_reload=self.totals.last_reload,
             last_reload_ok=self.totals.last_reload_ok,
             reloads=self.totals.reloads,

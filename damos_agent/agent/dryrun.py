@@ -6,6 +6,7 @@ import sys
 
 from damos_agent.agent.reconciler import Round
 from damos_agent.model.damon import Command, RequirePids, Step, SwitchModule, Write
+from damos_agent.model.units import plural
 
 
 def describe_step(step: Step) -> str:
@@ -30,5 +31,5 @@ def print_round(done: Round) -> None:
     for name, standing in done.standings.items():
         if standing.reason:
             lines.append(f"{name}: {standing.state} ({standing.reason})")
-    lines.append(f"{done.plan.writes} write(s)")
+    lines.append(plural(done.plan.writes, "write"))
     sys.stdout.write("\n".join(lines) + "\n")

@@ -29,6 +29,7 @@ from damos_agent.host.system import read_uptime_us
 from damos_agent.model.errors import CompileError, DamosError
 from damos_agent.model.settings import Settings
 from damos_agent.model.status import PolicyState
+from damos_agent.model.units import plural
 
 _FIRST_OUTCOME_US = 5_000_000
 
@@ -237,7 +238,7 @@ class Loop:
         running = sum(state in (PolicyState.ACTIVE, PolicyState.OBSERVING) for state in states)
         text = f"{running} of {len(states)} policies in force"
         bad = len(self.core.loaded.rejected) + len(self.core.loaded.stale)
-        self.notifier.ready(f"{text}, {bad} file(s) rejected" if bad else text)
+        self.notifier.ready(f"{text}, {plural(bad, 'file')} rejected" if bad else text)
 
     def _plan_timers(self) -> None:
         now, settings = monotonic_us(), self.core.settings

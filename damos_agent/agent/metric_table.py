@@ -84,7 +84,7 @@ def _reloads(status: AgentStatus) -> Iterator[Sample]:
 def _policies(status: AgentStatus) -> Iterator[Sample]:
     for state in PolicyState:
         yield (state.value,), sum(policy.state is state for policy in status.policies)
-    yield ("rejected",), len(status.rejected)
+    yield ("rejected",), status.rejected_files
 
 
 def _policy_state(status: AgentStatus) -> Iterator[Sample]:

@@ -16,6 +16,7 @@ from damos_agent.model.policy import (
     Target,
     UnitTarget,
 )
+from damos_agent.model.units import plural
 
 GroupTarget = CgroupTarget | UnitTarget | ContainerTarget
 
@@ -102,7 +103,7 @@ def describe(target: Target) -> str:
         case PhysicalTarget(numa_node=None, ranges=()):
             return "physical memory"
         case PhysicalTarget(numa_node=None):
-            return f"physical memory in {len(target.ranges)} range(s)"
+            return f"physical memory in {plural(len(target.ranges), 'range')}"
         case PhysicalTarget():
             return f"physical memory of node {target.numa_node}"
     assert_never(target)

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 
 import click
 
-from damos_agent.cli.output.report import plural
 from damos_agent.cli.survey_features import Answer, Host, Offer
 from damos_agent.cli.table import Column, Row, lay_out
 from damos_agent.model.feature import SINCE, Feature, Features, Ops, Source
-from damos_agent.model.units import human_size
+from damos_agent.model.units import human_size, plural
 from damos_agent.model.userspace import Rung
 
 _SOURCES = {

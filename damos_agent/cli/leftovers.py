@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from damos_agent.cli.exits import message_for
 from damos_agent.cli.machine import read_ledger
-from damos_agent.cli.output.report import plural
 from damos_agent.cli.session import Session
 from damos_agent.host.system import read_exclusive_modules
 from damos_agent.kernel.observe import observe
 from damos_agent.kernel.ownership import judge
 from damos_agent.model.damon import Ledger, ObservedKernel
 from damos_agent.model.errors import DamosError
+from damos_agent.model.units import plural
 
 
 def leftovers(session: Session) -> Iterator[str]:

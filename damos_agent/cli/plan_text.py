@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import click
 
-from damos_agent.cli.output.report import plural
 from damos_agent.cli.preview import Later, Preview
 from damos_agent.cli.steps import Line, lines_of
 from damos_agent.kernel.observe import kdamonds_of
 from damos_agent.model.damon import Change, SlotPlan
+from damos_agent.model.units import plural
 
 _MARKS = {
     Change.POOL: ("*", "cyan", "all slots"),

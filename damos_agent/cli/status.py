@@ -34,7 +34,8 @@ def command(session: Session, as_json: bool, in_brief: bool, watch: float | None
 
     APPLIED counts since the scheme was created, LATELY over the agent's last outcome interval.
     While a policy observes, both tell what would be applied. QUOTA is what the kernel allows at
-    present. BACKEND, MODE and TARGETS are left out where the terminal is too narrow.
+    present. BACKEND also numbers the kernel's slot, TARGETS counts processes. BACKEND, MODE and
+    TARGETS are left out where the terminal is too narrow.
     """
     if watch is not None:
         from damos_agent.cli.watch import watch_screen

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import click
 
-from damos_agent.cli.output.report import plural
 from damos_agent.cli.table import Column, Row, lay_out
 from damos_agent.model.policy import MetricUnit
 from damos_agent.model.status import (
@@ -17,7 +16,7 @@ from damos_agent.model.status import (
     PolicyStatus,
     SchemeOutcome,
 )
-from damos_agent.model.units import format_duration, format_share, human_size
+from damos_agent.model.units import ULONG_MAX, format_share, human_size, plural
 from damos_agent.model.userspace import Canaries
 
 _COLORS = {
@@ -28,6 +27,7 @@ _COLORS = {
     PolicyState.FAILED: "red",
     PolicyState.DRIFTED: "magenta",
 }
+_BACKENDS = {"userspace": "user space", "kernel+userspace": "kernel and user space"}
 _COLUMNS = (
     Column("POLICY"),
     Column("MODE", spare=2),
@@ -60,7 +60,7 @@ def brief(status: AgentStatus) -> str:
     counts = Counter(policy.state for policy in status.policies)
     parts = [f"{counts[state]} {state}" for state in PolicyState if counts[state]]
     if status.rejected:
-        parts.append(f"{plural(len(status.rejected), 'file')} rejected")
+        parts.append(f"{plural(status.rejected_files, 'file')} rejected")
     total = len(status.policies)
     text = f"{total} policy" if total == 1 else f"{total} policies"
     return f"{text}: {', '.join(parts)}" if parts else text
@@ -70,12 +70,12 @@ def agent_lines(status: AgentStatus) -> Iterator[str]:
     """What there is to say about the agent as a whole; troubles get lines of their own."""
     name = click.style(f"damos-agent {status.version}", bold=True)
     up = span(status.now - status.started)
-    backend = f"backend {status.backend}"
+    backend = f"backend {_BACKENDS.get(status.backend, status.backend)}"
     if status.backend_reason:
         backend += f" ({status.backend_reason})"
     yield f"{name} (pid {status.pid}), up {up}, Linux {status.kernel}, {backend}"
     reload = f"reloaded {span(status.now - status.last_reload)} ago" if status.last_reload else ""
-    writes = plural(status.sysfs_writes, "write")
+    writes = f"{plural(status.sysfs_writes, 'write')} to DAMON"
     yield ", ".join(filter(None, (brief(status), reload, writes)))
     if not status.last_reload_ok:
         yield click.style(
@@ -84,15 +84,17 @@ def agent_lines(status: AgentStatus) -> Iterator[str]:
     if status.sysfs_write_failures:
         failures = plural(status.sysfs_write_failures, "write")
         yield click.style(f"the kernel refused {failures}", fg="yellow")
-    if status.foreign_kdamonds:
+    if status.foreign_kdamonds and "somebody else" not in status.backend_reason:
         foreign = plural(status.foreign_kdamonds, "kdamond")
-        yield click.style(f"{foreign} of somebody else left alone", fg="yellow")
+        verb = "is" if status.foreign_kdamonds == 1 else "are"
+        yield click.style(f"{foreign} of somebody else {verb} left alone", fg="yellow")
     for policy, count in status.drift.items():
         yield click.style(f"{policy}: changed from outside {plural(count, 'time')}", fg="magenta")
 
 
 def _rows(policy: PolicyStatus) -> Iterator[Row]:
-    backend = f"{policy.backend} {policy.slot}" if policy.slot >= 0 else policy.backend
+    backend = _BACKENDS.get(policy.backend, policy.backend)
+    backend = f"{backend} {policy.slot}" if policy.slot >= 0 else backend
     state = click.style(policy.state, fg=_COLORS[policy.state], bold=True)
     head = (policy.name, policy.mode, backend, state, str(policy.targets))
     if not policy.schemes:
@@ -113,7 +115,7 @@ def _cells(scheme: SchemeOutcome) -> tuple[str, str, str, str]:
 
 def _quota(scheme: SchemeOutcome) -> str:
     """The effective quota, and the cap where they differ."""
-    if scheme.effective_bytes is None:
+    if scheme.effective_bytes is None or scheme.effective_bytes >= ULONG_MAX:
         return human_size(scheme.quota_bytes) if scheme.quota_bytes else "-"
     effective = human_size(scheme.effective_bytes)
     if scheme.quota_bytes in (0, scheme.effective_bytes):
@@ -129,6 +131,8 @@ def _target(policy: PolicyStatus) -> Iterator[str]:
 
 
 def _notes(policy: PolicyStatus) -> Iterator[str]:
+    if policy.state is PolicyState.OBSERVING and policy.schemes:
+        yield "  only observes: APPLIED and LATELY are what it would have done"
     if policy.reason:
         yield f"  {policy.reason}"
     if policy.backend == "userspace":
@@ -137,8 +141,10 @@ def _notes(policy: PolicyStatus) -> Iterator[str]:
         yield f"  {text}"
     if policy.last_error and policy.last_error != policy.reason:
         yield click.style(f"  last error: {policy.last_error}", fg="red")
+    if policy.bad_file:
+        yield click.style("  the file has errors, and its last good version counts:", fg="red")
     for text in policy.bad_file:
-        yield click.style(f"  the file has errors, its last good version runs: {text}", fg="red")
+        yield click.style(f"    {text}", fg="red")
 
 
 def _monitor(policy: PolicyStatus) -> Iterator[str]:
@@ -146,9 +152,9 @@ def _monitor(policy: PolicyStatus) -> Iterator[str]:
     if policy.backend_reason and policy.backend_reason not in policy.reason:
         yield f"  in user space: {policy.backend_reason}"
     if policy.probe:
-        every = format_duration(policy.aggr_us)
-        cost = f", {format_share(policy.cpu_bp)} of a core" if policy.cpu_bp else ""
-        yield f"  probe {policy.probe} (per {policy.granularity}), ages by {every}{cost}"
+        cost = f", costs {format_share(policy.cpu_bp)} of a core" if policy.cpu_bp else ""
+        steps = f"ages in steps of {_short(policy.aggr_us)}"
+        yield f"  probe {policy.probe} (tells by {policy.granularity}), {steps}{cost}"
     if policy.stretch_reason:
         yield click.style(
             f"  slowed down {policy.stretched:g}x: {policy.stretch_reason}", fg="yellow"
@@ -167,8 +173,10 @@ def _canaries(canaries: Canaries) -> str:
 
 def goal_text(goal: GoalStatus) -> str:
     """`goal memory_psi_some: 0.4% of 1%`."""
-    current = "?" if goal.current is None else _amount(goal.current, goal.unit)
-    return f"goal {goal.metric}: {current} of {_amount(goal.target, goal.unit)}"
+    target = _amount(goal.target, goal.unit)
+    if goal.current is None:
+        return f"goal {goal.metric}: not measured, target {target}"
+    return f"goal {goal.metric}: {_amount(goal.current, goal.unit)} of {target}"
 
 
 def _amount(value: int, unit: str) -> str:
@@ -180,6 +188,15 @@ def _amount(value: int, unit: str) -> str:
         case MetricUnit.SHARE_PER_MINUTE:
             return f"{format_share(value)}/min"
     return str(value)
+
+
+def _short(us: int) -> str:
+    """`123ms`, `1.5s`, `2m 5s`: near enough for people."""
+    if us >= 60_000_000:
+        return span(us / 1_000_000)
+    if us >= 1_000_000:
+        return f"{us / 1_000_000:.3g}s"
+    return f"{us / 1_000:.3g}ms"
 
 
 def span(seconds: float) -> str:

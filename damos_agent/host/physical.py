@@ -89,7 +89,7 @@ def read_node_ranges(fs: Filesystem, roots: Roots, nid: int) -> tuple[AddressRan
     if nid not in nodes:
         raise HostError(
             f"there is no NUMA node {nid}",
-            hint=f"this machine has node(s) {', '.join(map(str, nodes))}",
+            hint=f"nodes of this machine: {', '.join(map(str, nodes))}",
         )
     ram = read_system_ram(fs, roots)
     spans = parse_zoneinfo(_read(fs, f"{roots.proc}/zoneinfo")).get(nid, ())

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from damos_agent.model.damon import Ledger, ObservedKernel, ObservedSlot, SlotRecord, tree_digest
+from damos_agent.model.units import plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +31,14 @@ def judge(observed: ObservedKernel, ledger: Ledger, boot_id: str) -> Ownership:
     if count == 0:
         return Ownership(pool=True)
     if ledger.pool == 0 or ledger.boot_id != boot_id:
-        return Ownership(False, everyone, _foreign_reason(observed, "were made by somebody else"))
+        return Ownership(False, everyone, _foreign_reason(observed, "made by somebody else"))
     if ledger.pool != count:
-        reason = f"were remade by somebody else ({ledger.pool} were ours)"
+        reason = f"remade by somebody else ({ledger.pool} were ours)"
         return Ownership(False, everyone, _foreign_reason(observed, reason))
     running = {index for index, slot in enumerate(observed.slots) if slot.running}
     ours = {i for i in running if _is_ours(observed.slots[i], ledger.slots.get(i))}
     if running and not ours:
-        reason = "run contexts that we did not write"
+        reason = "with contexts that we did not write"
         return Ownership(False, everyone, _foreign_reason(observed, reason))
     return Ownership(True, frozenset(running - ours))
 
@@ -51,6 +52,6 @@ def _is_ours(slot: ObservedSlot, record: SlotRecord | None) -> bool:
 def _foreign_reason(observed: ObservedKernel, what: str) -> str:
     running = sum(slot.running for slot in observed.slots)
     return (
-        f"{len(observed.slots)} DAMON kdamond(s), {running} of them running, {what}; "
-        "they are left alone"
+        f"{plural(len(observed.slots), 'DAMON kdamond')}, {running} of them running, {what}; "
+        "left alone"
     )

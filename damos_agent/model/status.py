@@ -100,7 +100,10 @@ class PolicyStatus:
 
 @dataclass(frozen=True, slots=True)
 class AgentStatus:
-    """The whole agent. Times are seconds since the epoch."""
+    """The whole agent. Times are seconds since the epoch.
+
+    `rejected`: findings in files that were never good, of which there are `rejected_files`.
+    """
 
     version: str
     pid: int
@@ -111,6 +114,7 @@ class AgentStatus:
     backend_reason: str
     policies: tuple[PolicyStatus, ...]
     rejected: tuple[str, ...] = ()
+    rejected_files: int = 0
     last_reload: float = 0.0
     last_reload_ok: bool = True
     reloads: int = 0

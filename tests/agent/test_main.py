@@ -39,7 +39,7 @@ def test_a_single_dry_run_makes_not_even_the_run_directory(
 ) -> None:
     assert run(root, "--once", "--dry-run") == 0
     assert not (root / "run").exists()
-    assert "0 write(s)" in capsys.readouterr().out
+    assert "0 writes" in capsys.readouterr().out
 
 
 def test_a_single_dry_run_starts_from_what_is_kept(

@@ -51,6 +51,7 @@ STATUS = AgentStatus(
         PolicyStatus("db", PolicyState.WAITING, "observe", "kernel", "/q", "e", stale_since=9.0),
     ),
     rejected=("/r",),
+    rejected_files=1,
     drift={"web": 2},
     reloads=4,
     reload_failures=1,

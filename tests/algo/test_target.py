@@ -120,7 +120,7 @@ def test_physical_memory_has_no_process_and_needs_no_reason() -> None:
         (ContainerTarget("ab"), "container ab"),
         (PhysicalTarget(), "physical memory"),
         (PhysicalTarget(numa_node=0), "physical memory of node 0"),
-        (PhysicalTarget(ranges=(AddressRange(0, 9),)), "physical memory in 1 range(s)"),
+        (PhysicalTarget(ranges=(AddressRange(0, 9),)), "physical memory in 1 range"),
     ],
 )
 def test_targets_are_described_in_their_own_words(target: Target, words: str) -> None:

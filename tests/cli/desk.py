@@ -146,6 +146,7 @@ STATUS = AgentStatus(
         ),
     ),
     rejected=("/etc/r.yaml: error DA004: YAML syntax",),
+    rejected_files=1,
     last_reload=12_260.0,
     reloads=4,
     sysfs_writes=43,

@@ -3,14 +3,15 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 
 from damos_agent.cli.status_text import render, span
 from damos_agent.model.codec import decode
-from damos_agent.model.status import AgentStatus
-from tests.cli.desk import STATUS, Desk, agent
+from damos_agent.model.status import AgentStatus, PolicyState, PolicyStatus
+from tests.cli.desk import OUTCOME, STATUS, Desk, agent
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -114,6 +115,60 @@ def test_reload_reaches_the_agent(desk: Desk) -> None:
 
 def test_reload_without_an_agent_is_1(desk: Desk) -> None:
     assert desk.run("reload").exit_code == 1
+
+
+def shown(policy: PolicyStatus, **agent: Any) -> str:
+    return click.unstyle(render(replace(STATUS, policies=(policy,), **agent), None))
+
+
+def test_what_only_observes_says_so() -> None:
+    policy = replace(STATUS.policies[0], state=PolicyState.OBSERVING, mode="observe")
+
+    assert "only observes: APPLIED and LATELY are what it would have done" in shown(policy)
+    assert "only observes" not in shown(STATUS.policies[0])
+
+
+def test_no_number_stands_for_not_known_or_without_limit() -> None:
+    unlimited = replace(OUTCOME, quota_bytes=0, effective_bytes=2**64 - 1)
+    text = shown(replace(STATUS.policies[0], schemes=(unlimited,)))
+
+    assert "TiB" not in text
+    assert "goal rss: not measured, target 8.0 GiB" in text
+    assert "goal memory_psi_some: 0.4% of 1%" in text
+
+
+@pytest.mark.parametrize(
+    ("us", "text"),
+    [(123_456, "123ms"), (500, "0.5ms"), (1_500_000, "1.5s"), (125_000_000, "2m 5s")],
+)
+def test_tuned_intervals_are_rounded_for_people(us: int, text: str) -> None:
+    policy = replace(
+        STATUS.policies[0],
+        backend="userspace", slot=-1, probe="vma", granularity="mapping", aggr_us=us, cpu_bp=123,
+    )  # fmt: skip
+
+    found = shown(policy, backend="kernel+userspace")
+
+    assert f"probe vma (tells by mapping), ages in steps of {text}, costs 1.23% of a core" in found
+    assert "backend kernel and user space" in found
+    assert "userspace" not in found
+
+
+def test_files_are_counted_not_their_findings() -> None:
+    status = replace(STATUS, rejected=("/etc/r.yaml:1:1: a", "/etc/r.yaml:2:1: b"))
+
+    assert "1 file rejected" in click.unstyle(render(status, None))
+
+
+def test_one_is_singular_and_two_are_not() -> None:
+    one = shown(STATUS.policies[0], sysfs_writes=1, foreign_kdamonds=1, sysfs_write_failures=1)
+    two = shown(STATUS.policies[0], sysfs_writes=2, foreign_kdamonds=2, sysfs_write_failures=2)
+
+    assert "1 write to DAMON\n" in one
+    assert "1 kdamond of somebody else is left alone" in one
+    assert "the kernel refused 1 write\n" in one
+    assert "2 writes to DAMON\n" in two
+    assert "2 kdamonds of somebody else are left alone" in two
 
 
 @pytest.mark.parametrize(

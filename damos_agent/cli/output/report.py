@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from damos_agent.model.compiled import Compiled
 from damos_agent.model.finding import Finding, Severity
+from damos_agent.model.units import plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,3 @@ def summary(report: Report) -> str:
     counts = Counter(found.severity for found in report.findings)
     parts = [plural(counts[severity], severity) for severity in Severity]
     return f"{plural(len(report.files), 'file')}, {report.rejected} rejected: {', '.join(parts)}"
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 file`, `2 files`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
