@@ -7,10 +7,12 @@ Decimal fractions are exact (`Fraction`), never floats, so `0.1%` is 10 bp and n
 from __future__ import annotations
 
 import re
-from fractions import Fraction
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from damos_agent.model.errors import UnitError
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 ULONG_MAX: Final = 2**64 - 1
 U32_MAX: Final = 2**32 - 1
@@ -41,6 +43,9 @@ _QUANTITY: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z%]*)")
 
 
 def _split(text: str, what: str, example: str) -> tuple[Fraction, str]:
+    # Late: 0.5 MiB, and the resident agent only formats quantities.
+    from fractions import Fraction
+
     match = _QUANTITY.fullmatch(text.strip())
     if match is None:
         raise UnitError(f"{text!r} is not a {what}", hint=f"write it like {example}")
