@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass, field, replace
 
 from damos_agent.agent.atomic import write_atomic
-from damos_agent.model.codec import decode, encode
+from damos_agent.model.codec import Json, decode, encode
 from damos_agent.model.compiled import Compiled, CompiledFile
 from damos_agent.model.errors import HostError
 from damos_agent.model.finding import Finding, Severity
@@ -149,9 +149,8 @@ def _unreachable(entry: LoadedPolicy, findings: tuple[Finding, ...]) -> tuple[Fi
 
 def save_loaded(loaded: Loaded, path: str = DEFAULT_PATH) -> None:
     """Keep `loaded` for the next start; raises `HostError`."""
-    data = json.dumps(encode(loaded), separators=(",", ":")).encode()
     try:
-        write_atomic(path, data)
+        write_atomic(path, _spelled(loaded))
     except OSError as error:
         raise HostError(
             f"cannot keep the last good policies: {error.strerror or error}",
@@ -159,6 +158,18 @@ def save_loaded(loaded: Loaded, path: str = DEFAULT_PATH) -> None:
             errno=error.errno,
             hint="a restart while a file is bad would lose its last good version",
         ) from error
+
+
+def _spelled(loaded: Loaded) -> bytes:
+    """`encode(loaded)` as JSON, policy by policy: all of it at once would stay in the heap."""
+    rest = encode(replace(loaded, policies=()))
+    del rest["policies"]
+    policies = ",".join(_json(encode(entry)) for entry in loaded.policies)
+    return f'{_json(rest)[:-1]},"policies":[{policies}]}}'.encode()
+
+
+def _json(data: Json) -> str:
+    return json.dumps(data, separators=(",", ":"))
 
 
 def read_loaded(path: str = DEFAULT_PATH) -> Loaded:

@@ -24,6 +24,7 @@ from damos_agent.agent.schedule import Schedule
 from damos_agent.agent.sockets import Server
 from damos_agent.agent.textfile import Textfile
 from damos_agent.agent.watcher import Watcher
+from damos_agent.host.heap import give_back
 from damos_agent.host.pidfd import ProcessWatcher
 from damos_agent.host.system import read_uptime_us
 from damos_agent.model.errors import CompileError, DamosError
@@ -232,6 +233,7 @@ class Loop:
         if work.trigger == "start" or before != self.core.settings:
             self._plan_timers()
         self._ready()
+        give_back()  # a reload holds all policies twice for a moment, as text and as values
 
     def _ready(self) -> None:
         states = [standing.state for standing in self.core.standings.values()]

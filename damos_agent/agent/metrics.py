@@ -17,6 +17,7 @@ from damos_agent.agent.atomic import write_atomic
 from damos_agent.agent.meters import Meters
 from damos_agent.agent.metric_table import METRICS, Metric, MetricType
 from damos_agent.agent.sockets import Peer
+from damos_agent.host.heap import give_back
 from damos_agent.model.errors import HostError
 from damos_agent.model.status import AgentStatus
 
@@ -105,7 +106,9 @@ class HttpAnswer:
         if path != "/metrics":
             return _response("404 Not Found", "there are /metrics and /healthz\n", body=body)
         encoder, content_type = choose_encoder(_header(headers, "accept"))
-        return _response("200 OK", encoder(self._registry), content_type=content_type, body=body)
+        made = _response("200 OK", encoder(self._registry), content_type=content_type, body=body)
+        give_back()
+        return made
 
 
 def _header(headers: list[str], wanted: str) -> str:

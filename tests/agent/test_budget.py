@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -42,6 +43,28 @@ def test_memory_after_three_reloads_of_a_hundred_policies(daemon: Daemon) -> Non
         daemon.reload()
     assert daemon.events("reload_finished")[-1]["policies"] == 100
     assert read_memory(daemon.pid).rss <= RSS_MIB
+
+
+def test_memory_with_metrics_after_three_reloads_and_scrapes(tmp_path: Path) -> None:
+    agent = Daemon(tmp_path / "agent", "{metrics: {listen: '127.0.0.1:9946'}}", tmp_path / "sys")
+    numbered(agent.policies, 10)
+    try:
+        agent.start()
+        for _ in range(3):
+            agent.reload()
+            with urlopen("http://127.0.0.1:9946/metrics") as answer:
+                assert b"damos_agent_policies" in answer.read()
+        assert read_memory(agent.pid).rss <= RSS_MIB
+    finally:
+        agent.stop()
+
+
+def test_what_an_idle_agent_does_not_use_is_not_loaded(daemon: Daemon, tmp_path: Path) -> None:
+    """Fractions are the compiler's, tenacity is for EBUSY."""
+    told = tmp_path / "modules"
+    daemon.start(program=("-c", REPORTER.format(path=str(told))))
+    daemon.stop()
+    assert {"fractions", "decimal", "tenacity"} & set(told.read_text().split()) == set()
 
 
 def test_a_running_agent_has_loaded_nothing_heavy(daemon: Daemon, tmp_path: Path) -> None:
