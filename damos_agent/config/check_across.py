@@ -94,8 +94,9 @@ def _parts(group: CgroupTarget) -> list[str]:
 
 
 def _is_everything(target: Target) -> bool:
-    root = isinstance(target, CgroupTarget) and target.descendants and not _parts(target)
-    return root or target == UnitTarget("-.slice")
+    if isinstance(target, CgroupTarget):
+        return target.descendants and not _parts(target)
+    return isinstance(target, UnitTarget) and target.unit == "-.slice"
 
 
 def _implies(inner: ProcessTarget, outer: ProcessTarget) -> bool:
