@@ -86,6 +86,14 @@ class Damosctl(click.Group):
                 traceback.print_exc()
             complain(error)
             ctx.exit(exits.exit_code(error))
+        except click.NoSuchOption as error:
+            name = error.option_name
+            if not any(name in option.opts for option in self.params):
+                raise
+            raise click.UsageError(
+                f"{name} goes before the verb: damosctl {name} … {ctx.invoked_subcommand}",
+                error.ctx,
+            ) from error
 
     def main(  # type: ignore[override]
         self,

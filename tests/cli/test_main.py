@@ -55,6 +55,12 @@ def test_wrong_use_is_64(args: tuple[str, ...]) -> None:
     assert CliRunner().invoke(damosctl, args).exit_code == 64
 
 
+def test_an_option_at_the_wrong_place_is_put_right() -> None:
+    result = CliRunner().invoke(damosctl, ("status", "--run-root", "/tmp"))
+    assert result.exit_code == 64
+    assert "damosctl --run-root … status" in result.output
+
+
 def test_a_misspelt_verb_is_guessed() -> None:
     assert "Did you mean validate?" in CliRunner().invoke(damosctl, ["valdate"]).output
 
