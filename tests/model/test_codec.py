@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,12 @@ def test_unions_are_told_apart_by_kind() -> None:
 
 def test_enums_travel_as_words() -> None:
     assert encode(Goal(GoalMetric.RSS, 5))["metric"] == "rss"
+
+
+@dataclass(frozen=True)
+class _Nothing:
+    """Without any field."""
+
+
+def test_what_has_no_fields_is_still_told_by_its_kind() -> None:
+    assert encode(_Nothing()) == {"kind": "_Nothing"}
