@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,22 +27,29 @@ PROBES = ("pte", "vma", "page_idle")
 KERNEL = {"kernel DAMON": AS_OURS, "kernel DAMON, defaults": DEFAULTS}
 HOST_BP, GUEST_BP = 100, 5_000
 """What a monitor may take of a core: the default; more where emulation makes Python dear."""
-_POLL_S = 0.25
+_POLL_S = 0.5
+"""Answers are paid for out of the budgets: this often, by a quarter of the default."""
 _SETTLED = 0.6
 """This share of the time is for getting settled."""
+_OPENING_S = 30.0
+"""So long may it take until a load is watched."""
 
 Loads = Mapping[str, Sequence[Load]]
 Look = Callable[[], Iterator[tuple[str, Seen]]]
 Figures = dict[str, Any]
 
 
-def host(kind: str, seconds: float, probes: Sequence[str]) -> list[Figures]:
-    """Each probe on loads of its own, all at the same time."""
-    with started(cases(), kind) as loads:
-        found: list[Figures] = []
-        for probe in probes:
-            found += _watched(probe, loads, seconds)
-    return [{"kind": kind, **one} for one in found]
+def host(kind: str, seconds: float, probes: Sequence[str], at_once: int) -> list[Figures]:
+    """Each probe on loads of its own, so many of them at the same time."""
+    found: list[Figures] = []
+    every = cases()
+    for first in range(0, len(every), at_once):
+        with started(every[first : first + at_once], kind) as loads:
+            for probe in probes:
+                found += _watched(probe, loads, seconds)
+    # What cannot be had says so once, not for each batch.
+    once = {json.dumps(one): one for one in found}
+    return [{"kind": kind, **one} for one in once.values()]
 
 
 def guest(kind: str, seconds: float, monitors: Sequence[str]) -> list[Figures]:
@@ -54,34 +61,49 @@ def guest(kind: str, seconds: float, monitors: Sequence[str]) -> list[Figures]:
 
 
 def _watched(name: str, loads: Loads, seconds: float) -> list[Figures]:
-    print(f"accuracy: {name}", file=sys.stderr, flush=True)
+    print(f"accuracy: {name}: {', '.join(loads)}", file=sys.stderr, flush=True)
     with _in_kernel(KERNEL[name], loads) if name in KERNEL else _of_ours(name, loads) as view:
         if isinstance(view, str):
             return [{"monitor": name, "missing": view}]
         moments = observe(view, loads, seconds)
     return [
-        {"monitor": name, "case": case, **summary(told, seconds * _SETTLED)}
+        {"monitor": name, "case": case, **_told(told, seconds * _SETTLED)}
         for case, told in moments.items()
     ]
 
 
+def _told(moments: Sequence[Moment], settled_s: float) -> Figures:
+    try:
+        return dict(summary(moments, settled_s))
+    except ValueError as nothing:
+        return {"missing": str(nothing)}
+
+
 def observe(view: Look, loads: Loads, seconds: float) -> dict[str, list[Moment]]:
-    """All that is told anew within so many seconds, judged at once."""
-    began = time.monotonic()
+    """All that is told anew of each load within so many seconds from when it is first watched."""
+    started_s = time.monotonic()
     last: dict[str, Seen] = {}
+    began: dict[str, float] = {}
     moments: dict[str, list[Moment]] = {name: [] for name in loads}
-    while time.monotonic() - began < seconds:
+    while time.monotonic() < _until(began.values(), len(loads), started_s, seconds):
         for name, found in view():
-            if found.rows and last.get(name) != found:
+            at_s = time.monotonic() - began.setdefault(name, time.monotonic())
+            if found.rows and last.get(name) != found and at_s <= seconds:
                 last[name] = found
-                moments[name].append(judge(time.monotonic() - began, found, loads[name]))
+                moments[name].append(judge(at_s, found, loads[name]))
         time.sleep(_POLL_S)
     return moments
 
 
+def _until(began: Collection[float], wanted: int, started_s: float, seconds: float) -> float:
+    """When all have had their time; loads that are not watched by now are waited for a while."""
+    late_s = started_s + _OPENING_S if len(began) < wanted else 0.0
+    return max(late_s, *(at_s + seconds for at_s in began), 0.0)
+
+
 @contextmanager
 def _of_ours(probe: str, loads: Loads) -> Iterator[Look | str]:
-    """What our monitor tells; why there is none."""
+    """What our monitor tells of those it watches wholly; why there is none."""
     budget_bp = GUEST_BP if kernel_series() else HOST_BP
     works = [watching(f"p{n}", probe, every, budget_bp) for n, every in enumerate(loads.values())]
     names = {work.policy.name: case for work, case in zip(works, loads, strict=True)}
@@ -93,7 +115,7 @@ def _of_ours(probe: str, loads: Loads) -> Iterator[Look | str]:
         yield lambda: (
             (names[report.policy], seen(report.snapshot))
             for report in monitor.report(snapshots=True)
-            if report.snapshot
+            if report.snapshot and report.targets == len(loads[names[report.policy]])
         )
 
 

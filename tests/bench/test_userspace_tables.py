@@ -55,7 +55,12 @@ def test_accuracy_counts_runs_and_those_that_never_found() -> None:
     assert row[:7] == ["pte", "anon", "HotCold", "2", "1.000", "0.900", "0.900 (0.850 to 0.950)"]
     assert row[13] == "4 s, never in 1"
     (none,) = cells(accuracy([{"monitor": "page_idle", "kind": "anon", "missing": "no bitmap"}]))
-    assert none[2] == "no bitmap"
+    assert none[2:4] == ["no bitmap", "0"]
+    silent = {"monitor": "pte", "kind": "anon", "case": "HotCold", "missing": "nothing was told"}
+    (part,) = cells(accuracy([TOLD, silent]))
+    assert part[3] == "1 of 2"
+    (nothing,) = cells(accuracy([silent]))
+    assert nothing[2] == "HotCold: nothing was told"
 
 
 def test_cost_takes_latencies_from_runs_of_their_own() -> None:

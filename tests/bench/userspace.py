@@ -19,6 +19,8 @@ OLDEST = "6.1"
 """It has no DAMON."""
 _SECONDS, _QUICK_SECONDS = 40, 16
 _GUEST_SECONDS = "48"
+_AT_ONCE = 10
+"""Loads that are watched at the same time."""
 _SAVING_SECONDS = "45"
 
 
@@ -36,7 +38,8 @@ def accuracy(runs: int, kernels: Sequence[str], *, quick: bool, tell: Tell) -> t
     for number in range(1 if quick else runs):
         for kind in KINDS[:1] if quick else KINDS:
             tell(f"accuracy: host, {kind}, run {number + 1}")
-            found += accurate.host(kind, _QUICK_SECONDS if quick else _SECONDS, PROBES)
+            seconds = _QUICK_SECONDS if quick else _SECONDS
+            found += accurate.host(kind, seconds, PROBES, _AT_ONCE)
     text = userspace_tables.accuracy(found)
     kept: dict[str, Figures] = {"host": found}
     for kernel in () if quick else kernels:

@@ -38,10 +38,13 @@ def accuracy(figures: Sequence[Figures]) -> str:
     )
     rows = []
     for (monitor, kind, case), runs in grouped(figures, "monitor", "kind", "case").items():
-        if "missing" in runs[0]:
-            rows.append((monitor, kind, runs[0]["missing"], *["-"] * (len(head) - 3)))
+        whole = [run for run in runs if "missing" not in run]
+        if not whole:
+            why = f"{case}: {runs[0]['missing']}" if case else runs[0]["missing"]
+            rows.append((monitor, kind, why, "0", *["-"] * (len(head) - 4)))
             continue
-        rows.append((monitor, kind, case, str(len(runs)), *_accuracy_cells(runs)))
+        count = str(len(runs)) if len(whole) == len(runs) else f"{len(whole)} of {len(runs)}"
+        rows.append((monitor, kind, case, count, *_accuracy_cells(whole)))
     return table(head, rows)
 
 
