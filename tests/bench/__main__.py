@@ -21,7 +21,7 @@ from tests.bench.footprint import yardstick_s
 
 BENCHMARKS = (
     *("commands", "idle", "latency", "writes"),
-    *("accuracy", "monitoring_cost", "savings"),
+    *userspace.MEASURES,
 )
 POLICIES = ("1", "10", "100")
 QUIET_S = "125"

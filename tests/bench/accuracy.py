@@ -12,8 +12,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from tests.bench.accuracy_cases import GUEST_OPTIONS, cases, guest_cases, started
@@ -35,7 +36,8 @@ _OPENING_S = 30.0
 """So long may it take until a load is watched."""
 
 Loads = Mapping[str, Sequence[Load]]
-Look = Callable[[], Iterator[tuple[str, Seen]]]
+Look = Callable[[], Iterable[tuple[str, Callable[[], Seen]]]]
+"""Those loads that are watched by now, and what was seen of each, for which it may wait."""
 Figures = dict[str, Any]
 
 
@@ -86,8 +88,10 @@ def observe(view: Look, loads: Loads, seconds: float) -> dict[str, list[Moment]]
     began: dict[str, float] = {}
     moments: dict[str, list[Moment]] = {name: [] for name in loads}
     while time.monotonic() < _until(began.values(), len(loads), started_s, seconds):
-        for name, found in view():
-            at_s = time.monotonic() - began.setdefault(name, time.monotonic())
+        watched = dict(view())
+        began = {**dict.fromkeys(watched, time.monotonic()), **began}
+        for name, tell in watched.items():
+            found, at_s = tell(), time.monotonic() - began[name]
             if found.rows and last.get(name) != found and at_s <= seconds:
                 last[name] = found
                 moments[name].append(judge(at_s, found, loads[name]))
@@ -113,7 +117,7 @@ def _of_ours(probe: str, loads: Loads) -> Iterator[Look | str]:
             yield refused[0]
             return
         yield lambda: (
-            (names[report.policy], seen(report.snapshot))
+            (names[report.policy], partial(seen, report.snapshot))
             for report in monitor.report(snapshots=True)
             if report.snapshot and report.targets == len(loads[names[report.policy]])
         )
@@ -123,9 +127,8 @@ def _of_ours(probe: str, loads: Loads) -> Iterator[Look | str]:
 def _in_kernel(attributes: Attributes, loads: Loads) -> Iterator[Look | str]:
     pids = {name: every[0].pid for name, every in loads.items()}
     with kdamonds(list(pids.values()), attributes):
-        yield lambda: (
-            (name, look(number, pid, attributes)) for number, (name, pid) in enumerate(pids.items())
-        )
+        looks = [partial(look, number, pid, attributes) for number, pid in enumerate(pids.values())]
+        yield lambda: zip(pids, looks, strict=True)
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ KINDS = {"anon": "4K", "thp": "THP"}
 _SPARE_GIB = 3.0
 _SHARED_BYTES = 2 * GIB
 """What several processes have together."""
+_MAPPINGS = 10_000
 
 Figures = dict[str, Any]
 
@@ -34,17 +35,23 @@ Figures = dict[str, Any]
 class Setup:
     """So many processes that have `total` bytes together, an eighth of it hot.
 
-    `timed`: a run for the latencies of mmap, too.
+    `timed`: a run for the latencies of mmap, too. `mappings`: so many more of a page each.
     """
 
     kind: str
     total: int
     processes: int = 1
     timed: bool = False
+    mappings: int = 0
 
     @property
     def size_gib(self) -> float:
         return self.total / GIB
+
+    @property
+    def name(self) -> str:
+        """Of its kind of memory."""
+        return KINDS[self.kind] + (f", {self.mappings} mappings" if self.mappings else "")
 
     def layout(self) -> HotCold:
         each = self.total // self.processes
@@ -58,17 +65,20 @@ class Setup:
 
 
 def setups(*, quick: bool) -> list[Setup]:
-    """By size for one process, then by number of processes."""
+    """By size for one process, then by number of processes, then with many mappings.
+
+    Walks over huge pages are too short to be timed.
+    """
     sizes = (1,) if quick else (1, 4, 16)
     counts = (10,) if quick else (1, 10, 100)
-    timed = ("anon",) if quick else tuple(KINDS)
-    alone = [Setup(kind, size * GIB, timed=kind in timed) for size in sizes for kind in KINDS]
-    return alone + [Setup("anon", _SHARED_BYTES, count) for count in counts]
+    alone = [Setup(kind, size * GIB, timed=kind == "anon") for size in sizes for kind in KINDS]
+    many = [] if quick else [Setup("anon", GIB, mappings=_MAPPINGS)]
+    return alone + [Setup("anon", _SHARED_BYTES, count) for count in counts] + many
 
 
 def plan(runs: int, *, quick: bool) -> Plan:
     """Windows long enough for some rounds of the mapping probe."""
-    return Plan(2, 2.0, 5.0) if quick else Plan(runs, 4.0, 12.0)
+    return Plan(2, 2.0, 5.0) if quick else Plan(runs, 4.0, 8.0)
 
 
 def run(
@@ -77,7 +87,7 @@ def run(
     """Figures of each setup and probe; those there is no memory for say so."""
     for setup in every:
         free = meminfo()["MemAvailable"] / 1024
-        what = {"kind": KINDS[setup.kind], "gib": setup.size_gib, "processes": setup.processes}
+        what = {"kind": setup.name, "gib": setup.size_gib, "processes": setup.processes}
         if free < setup.size_gib + _SPARE_GIB:
             yield {**what, "missing": f"not measured: {free:.0f} GiB were free"}
             continue
@@ -88,7 +98,8 @@ def run(
 
 
 def _setup(setup: Setup, probes: Sequence[str], how: Plan, *, latency: bool) -> Iterator[Figures]:
-    options = ["--pause", str(setup.pause_s), *(["--mmap-latency"] if latency else [])]
+    options = ["--pause", str(setup.pause_s), "--mappings", str(setup.mappings)]
+    options += ["--mmap-latency"] if latency else []
     with ExitStack() as stack:
         loads = [
             stack.enter_context(start(setup.layout(), setup.kind, *options))

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -48,11 +48,11 @@ def test_each_load_has_its_time_from_when_it_is_watched(clock: Clock) -> None:
     """A load that is watched late is judged as long as the others, and by its own age."""
     begin_s = clock.now_s
 
-    def view() -> Iterator[tuple[str, Seen]]:
+    def view() -> Iterator[tuple[str, Callable[[], Seen]]]:
         fresh = [Region(0, 1, clock.now_s)]
-        yield "early", Seen({1: fresh}, 0.1, 2.0)
+        yield "early", lambda: Seen({1: fresh}, 0.1, 2.0)
         if clock.now_s >= begin_s + LATE_S:
-            yield "late", Seen({2: fresh}, 0.1, 2.0)
+            yield "late", lambda: Seen({2: fresh}, 0.1, 2.0)
 
     moments = observe(view, LOADS, 10.0)
     for told in moments.values():
@@ -62,9 +62,20 @@ def test_each_load_has_its_time_from_when_it_is_watched(clock: Clock) -> None:
 
 def test_the_same_snapshot_counts_once(clock: Clock) -> None:
     """However often it is asked for; and none at all gives no moment."""
-    same = Seen({1: [Region(0, 1, 1.0)]}, 0.1, 2.0)
-    moments = observe(lambda: iter([("early", same), ("late", Seen({}, 0.1, 2.0))]), LOADS, 10.0)
+    same, nothing = Seen({1: [Region(0, 1, 1.0)]}, 0.1, 2.0), Seen({}, 0.1, 2.0)
+    view = [("early", lambda: same), ("late", lambda: nothing)]
+    moments = observe(lambda: view, LOADS, 10.0)
     assert (len(moments["early"]), moments["late"]) == (1, [])
+
+
+def test_waiting_for_the_first_look_counts(clock: Clock) -> None:
+    """A load is watched from when the wait begins."""
+
+    def slow() -> Seen:
+        clock.sleep(2.0)
+        return Seen({1: [Region(0, 1, clock.now_s)]}, 0.1, 2.0)
+
+    assert observe(lambda: [("early", slow)], {"early": ()}, 10.0)["early"][0].at_s == 2.0
 
 
 def test_what_is_never_watched_is_given_up(clock: Clock) -> None:

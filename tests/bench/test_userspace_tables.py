@@ -5,7 +5,7 @@ import pytest
 
 from tests.bench.cost_windows import Window, between, cpu_percents, mmaps_ms, speeds
 from tests.bench.monitoring_cost import Setup
-from tests.bench.userspace_tables import accuracy, cost, ranged, saved_at, savings
+from tests.bench.userspace_tables import accuracy, cost, ranged, saved_at, savings, storms
 from tests.load.progress import Progress
 from tests.load.truth import check
 
@@ -80,6 +80,17 @@ def test_savings_are_told_at_some_times() -> None:
     run = {"kernel/auto": {"saved_mib": line, "hot_swapped_mib": 0.0, "speed": 0.98}}
     (row,) = cells(savings({"7.3": [run]}))
     assert row[:5] == ["7.3", "kernel/auto", "1", "20 MiB", "24 MiB"]
+
+
+def test_storms_are_told_by_probe() -> None:
+    """Before, during and after it."""
+    calm, storm = (
+        {"seconds": s, "agent_percent": a, "monitor_percent": 1.0}
+        for s, a in ((20.0, 0.1), (5.0, 4.0))
+    )
+    run = {"probe": "vma", "processes": 1000, "calm": calm, "storm": storm, "after": calm}
+    (row,) = cells(storms([run, run]))
+    assert row[:7] == ["vma", "1000", "2", "5 s", "0.10 %", "4.00 %", "0.10 %"]
 
 
 @pytest.mark.parametrize("count", [1, 7, 10, 100])

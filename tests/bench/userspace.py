@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from tests.bench import accuracy as accurate
 from tests.bench import guest, monitoring_cost, userspace_tables
+from tests.bench import storms as stormy
 
 Tell = Callable[[str], None]
 Figures = list[dict[str, Any]]
@@ -82,4 +83,19 @@ def savings(runs: int, kernels: Sequence[str], *, quick: bool, tell: Tell) -> tu
     return userspace_tables.savings(found), found
 
 
-MEASURES: dict[str, Measure] = {"accuracy": accuracy, "monitoring_cost": cost, "savings": savings}
+def storms(runs: int, kernels: Sequence[str], *, quick: bool, tell: Tell) -> tuple[str, object]:
+    """On the host only, with the agent itself."""
+    found: Figures = []
+    for number in range(1 if quick else runs):
+        for probe in PROBES[:2]:
+            tell(f"storms: {probe}, run {number + 1}")
+            found.append(stormy.measure(probe))
+    return userspace_tables.storms(found), found
+
+
+MEASURES: dict[str, Measure] = {
+    "accuracy": accuracy,
+    "monitoring_cost": cost,
+    "savings": savings,
+    "storms": storms,
+}

@@ -77,7 +77,7 @@ def cost(figures: Sequence[Figures]) -> str:
     for (kind, gib, count, probe), runs in grouped(
         figures, "kind", "gib", "processes", "probe"
     ).items():
-        name = (f"{gib:g} GiB {kind}", str(count), probe or "-")
+        name = (f"{gib:.3g} GiB {kind}", str(count), probe or "-")
         whole = [run for run in runs if "missing" not in run]
         if not whole:
             why = runs[0]["missing"].split(" (")[0]
@@ -104,6 +104,23 @@ def _cost_cells(runs: Sequence[Figures]) -> tuple[str, ...]:
         ranged(all_of("mmap_off_ms", timed), 1, 1, "ms"),
         ranged(all_of("mmap_on_ms", timed), 1, 1, "ms"),
     )
+
+
+def storms(figures: Sequence[Figures]) -> str:
+    """One row per probe; CPU of a core before, during and after the storm."""
+    phases = ("calm", "storm", "after")
+    columns = [f"{who}, {when}" for who in ("agent", "monitor") for when in phases]
+    head = ("probe", "processes", "n", "storm lasted", *columns)
+    rows = []
+    for (probe, count), runs in grouped(figures, "probe", "processes").items():
+        cells = [
+            ranged((run[when][f"{who}_percent"] for run in runs), 2, 1, "%")
+            for who in ("agent", "monitor")
+            for when in phases
+        ]
+        lasted = ranged((run["storm"]["seconds"] for run in runs), 0, 1, "s")
+        rows.append((probe, str(count), str(len(runs)), lasted, *cells))
+    return table(head, rows)
 
 
 def savings(kernels: Mapping[str, Sequence[Figures]]) -> str:
