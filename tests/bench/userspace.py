@@ -19,9 +19,7 @@ GUEST_MONITORS = ("kernel DAMON", "pte", "vma")
 OLDEST = "6.1"
 """It has no DAMON."""
 _SECONDS, _QUICK_SECONDS = 40, 16
-_GUEST_SECONDS = "48"
-_AT_ONCE = 10
-"""Loads that are watched at the same time."""
+_GUEST_SECONDS = "32"
 _SAVING_SECONDS = "45"
 
 
@@ -40,7 +38,7 @@ def accuracy(runs: int, kernels: Sequence[str], *, quick: bool, tell: Tell) -> t
         for kind in KINDS[:1] if quick else KINDS:
             tell(f"accuracy: host, {kind}, run {number + 1}")
             seconds = _QUICK_SECONDS if quick else _SECONDS
-            found += accurate.host(kind, seconds, PROBES, _AT_ONCE)
+            found += accurate.host(kind, seconds, PROBES)
     text = userspace_tables.accuracy(found)
     kept: dict[str, Figures] = {"host": found}
     for kernel in () if quick else kernels:
