@@ -19,6 +19,9 @@ FOUND = 0.9
 _COLD_WINDOWS = 3
 """Idle for so many aggregations on end is cold."""
 
+_BORDER = 0.1
+"""Memory whose true rate is as near to that from which it is hot may be called either."""
+
 Rows = Mapping[int, Sequence[Region]]
 
 
@@ -75,7 +78,8 @@ def judge(at_s: float, found: Seen, loads: Sequence[Load]) -> Moment:
     truths = [_truth(load, found, at_s) for load in loads]
     rows = [found.rows.get(load.pid, ()) for load in loads]
     limits = Thresholds(min_age_s=_COLD_WINDOWS * found.aggr_s)
-    told = score(_joined(truths), _joined(rows), limits)
+    told = score(_clear(_joined(truths), limits), _joined(rows), limits)
+    rates = score(_joined(truths), _joined(rows), limits)
     worst = max(
         _worst(load.parts(), truth, row)
         for load, truth, row in zip(loads, truths, rows, strict=True)
@@ -86,7 +90,7 @@ def judge(at_s: float, found: Seen, loads: Sequence[Load]) -> Moment:
         told.hot.recall,
         told.hot.f1,
         told.working_set_error,
-        told.rate_error,
+        rates.rate_error,
         told.age_error_s,
         told.cold.recall,
         told.hot_as_cold / told.hot.true if told.hot.true else 0.0,
@@ -103,6 +107,10 @@ def _truth(load: Load, found: Seen, at_s: float) -> list[Region]:
     samples = len(rounds) if found.whole else min(len(rounds), round(found.sample_s * per_s))
     told = load.truth_of(rounds, max(samples, 1), len(rounds), 1 / per_s)
     return [one._replace(age_s=min(one.age_s, at_s)) for one in told]
+
+
+def _clear(truth: Iterable[Region], limits: Thresholds) -> list[Region]:
+    return [one for one in truth if abs(one.rate - limits.hot) >= _BORDER]
 
 
 def _joined(processes: Iterable[Sequence[Region]]) -> list[Region]:
