@@ -23,6 +23,19 @@ def test_a_page_is_resident_and_young(cached: int) -> None:
     assert entry.frame(item, AT) == PHYSICAL >> 12
 
 
+def test_only_a_small_page_that_is_present_has_a_small_frame() -> None:
+    """All others take the long way."""
+    small = PTE | PHYSICAL | PRESENT | ACCESSED | NX | LEAF
+    assert entry.small_frame(small) == entry.frame(small, AT)
+    others = (
+        PTE | PHYSICAL | PROT_NONE,
+        PTE | PHYSICAL,
+        PMD | PHYSICAL | LEAF | PRESENT,
+        FAULT << LEVEL_SHIFT | PRESENT,
+    )
+    assert [entry.small_frame(item) for item in others] == [None] * 4
+
+
 def test_a_huge_page_knows_the_frame_behind_an_address() -> None:
     item = PMD | 0x4000_0000 | LEAF | PRESENT | ACCESSED | 1 << 12  # the PAT bit of huge pages
     assert entry.is_huge(item)

@@ -64,6 +64,13 @@ def frame(entry: int, address: int) -> int | None:
     return (physical & _ADDRESS) // PAGE_BYTES
 
 
+def small_frame(entry: int) -> int | None:
+    """The page frame number of a present page of 4 KiB; None of anything else. The usual case."""
+    if entry & _PRESENT and entry & _LEVEL == _PTE << LEVEL_SHIFT:
+        return (entry & _ADDRESS) // PAGE_BYTES
+    return None
+
+
 def young_indexes(entries: Sequence[int]) -> list[int]:
     """Where in `entries` those are that are young."""
     return [index for index, item in enumerate(entries) if item & _ACCESSED and is_young(item)]

@@ -33,7 +33,7 @@ INFO: Final = ProbeInfo(
     sees="rw",
     limits=(
         "cannot tell of pages that several processes map, of locked (mlock) and hugetlb memory, "
-        "nor see what guests of KVM access; sampled hot pages are nearer to eviction; 8-12 µs per "
+        "nor see what guests of KVM access; sampled hot pages are nearer to eviction; 4-6 µs per "
         "hot and 1 µs per idle sample"
     ),
     experimental=True,

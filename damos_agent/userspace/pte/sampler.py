@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from damos_agent.host.folio import LRU, PageFlags
+from damos_agent.host.folio import COMPOUND_HEAD, COMPOUND_TAIL, LRU, PageFlags
 from damos_agent.host.procmap import mapping_at
 from damos_agent.userspace.pte import cold, entry
 from damos_agent.userspace.pte.reader import Reader
@@ -75,11 +75,13 @@ class PteSampler:
 
     def _confirm(self, cleared: list[int]) -> None:
         """A bit that is set again at once was not cleared, or the page is a very hot one."""
-        again = self._read([self._addresses[index] for index in cleared])
-        for index, now in zip(cleared, again, strict=True):
-            if entry.has_moved(self._entries[index], now, self._addresses[index]):
+        addresses = [self._addresses[index] for index in cleared]
+        before = [self._entries[index] for index in cleared]
+        again = entry.tell_all(before, self._read(addresses), addresses)
+        for index, young in zip(cleared, again, strict=True):
+            if young is None:
                 self._settled[index] = None
-            elif entry.is_young(now):
+            elif young:
                 self._settled[index] = True if self._is_clearable(index) else None
 
     def _is_clearable(self, index: int) -> bool:
@@ -87,11 +89,18 @@ class PteSampler:
         pfn = entry.frame(self._entries[index], self._addresses[index])
         if pfn is None:
             return False
-        head = self._flags.head(pfn)
-        return bool(self._flags.flags(head) & LRU) and self._flags.mappings(pfn) == 1
+        if self._flags.mappings(pfn) != 1:
+            return False
+        flags = self._flags.flags(pfn)
+        if flags & COMPOUND_TAIL:
+            flags = self._flags.flags(self._flags.head(pfn))
+        return bool(flags & LRU)
 
     def _whole_page(self, address: int, item: int) -> _Range | None:
         """What to name so that the kernel splits nothing; None for what would be split."""
+        small = entry.small_frame(item)
+        if small is not None and not self._flags.flags(small) & (COMPOUND_HEAD | COMPOUND_TAIL):
+            return address & -entry.PAGE_BYTES, entry.PAGE_BYTES
         if entry.is_huge(item):
             return address & -entry.HUGE_BYTES, entry.HUGE_BYTES
         start = address & -entry.PAGE_BYTES
