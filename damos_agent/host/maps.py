@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from damos_agent.algo.ranges import three_regions
 from damos_agent.host.filesystem import Filesystem, read_if_there
 from damos_agent.host.roots import Roots
@@ -22,6 +24,22 @@ def parse_maps(text: str) -> tuple[AddressRange, ...]:
         start, _, end = line.split(" ", 1)[0].partition("-")
         found.append(AddressRange(int(start, 16), int(end, 16)))
     return tuple(found)
+
+
+def joined(mappings: Iterable[tuple[str, str]]) -> Iterator[AddressRange]:
+    """Of ascending (start, end) as they stand in maps, those that touch made one.
+
+    A process may have 65530 mappings: only where a run of them ends are there numbers to make.
+    """
+    start = end = ""
+    for first, last in mappings:
+        if first != end:
+            if start:
+                yield AddressRange(int(start, 16), int(end, 16))
+            start = first
+        end = last
+    if start:
+        yield AddressRange(int(start, 16), int(end, 16))
 
 
 def read_ranges(fs: Filesystem, roots: Roots, pid: int) -> tuple[AddressRange, ...]:

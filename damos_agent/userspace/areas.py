@@ -8,7 +8,7 @@ from typing import Final
 
 from damos_agent.algo.ranges import around_gaps, union
 from damos_agent.host.filesystem import Filesystem
-from damos_agent.host.maps import read_mappings
+from damos_agent.host.maps import joined, read_mappings
 from damos_agent.host.roots import Roots
 from damos_agent.model.policy import AddressRange
 
@@ -23,16 +23,7 @@ def parse_areas(text: str) -> Iterator[AddressRange]:
     Reserved address space (no permissions at all), which can be terabytes, and the kernel's own
     pages are left out: sampling them would only thin out the samples of the rest.
     """
-    start = end = ""
-    # A process may have 65530 mappings: only where a run of them ends are there numbers to make.
-    for first, last in _ACCESSIBLE.findall(text):
-        if first != end:
-            if start:
-                yield AddressRange(int(start, 16), int(end, 16))
-            start = first
-        end = last
-    if start:
-        yield AddressRange(int(start, 16), int(end, 16))
+    return joined(_ACCESSIBLE.findall(text))
 
 
 def read_areas(fs: Filesystem, roots: Roots, pid: int, most: int) -> tuple[AddressRange, ...]:
