@@ -78,7 +78,7 @@ def judge(at_s: float, found: Seen, loads: Sequence[Load]) -> Moment:
     truths = [_truth(load, found, at_s) for load in loads]
     rows = [found.rows.get(load.pid, ()) for load in loads]
     limits = Thresholds(min_age_s=_COLD_WINDOWS * found.aggr_s)
-    told = score(_clear(_joined(truths), limits), _joined(rows), limits)
+    told = score(clear(_joined(truths), limits), _joined(rows), limits)
     rates = score(_joined(truths), _joined(rows), limits)
     worst = max(
         _worst(load.parts(), truth, row)
@@ -109,7 +109,8 @@ def _truth(load: Load, found: Seen, at_s: float) -> list[Region]:
     return [one._replace(age_s=min(one.age_s, at_s)) for one in told]
 
 
-def _clear(truth: Iterable[Region], limits: Thresholds) -> list[Region]:
+def clear(truth: Iterable[Region], limits: Thresholds) -> list[Region]:
+    """What of the truth is hot, or is not, without any doubt."""
     return [one for one in truth if abs(one.rate - limits.hot) >= _BORDER]
 
 

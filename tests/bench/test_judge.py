@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from damos_agent.model.userspace import Snapshot, SnapshotRegion
-from tests.bench.judge import Moment, mapping_errors, seen, summary
-from tests.load.score import Region
+from tests.bench.judge import Moment, clear, mapping_errors, seen, summary
+from tests.load.score import Region, Thresholds
 
 MOMENT = Moment(1.0, 1.0, 0.5, 0.7, -0.5, 0.1, 2.0, 0.9, 0.0, 0.2, 0.1, 10)
 
@@ -25,6 +25,12 @@ def test_a_mapping_is_wrong_by_its_mean() -> None:
     truth = [Region(0, 50, 1.0), Region(50, 100, 0.0), Region(200, 300, 0.25)]
     errors = mapping_errors([(0, 100), (200, 300)], truth, [Region(0, 100, 0.5)])
     assert errors == pytest.approx([0.0, -0.25])
+
+
+def test_what_is_nearly_hot_may_be_called_either() -> None:
+    """At a rate within a tenth of the threshold it is not judged."""
+    truth = [Region(n, n + 1, rate) for n, rate in enumerate((0.0, 0.39, 0.45, 0.55, 0.61, 1.0))]
+    assert [one.rate for one in clear(truth, Thresholds())] == [0.0, 0.39, 0.61, 1.0]
 
 
 def test_a_series_is_its_median_once_settled() -> None:
