@@ -78,6 +78,15 @@ def _one_by_one(
 
 
 def _watched(name: str, loads: Loads, seconds: float) -> list[Figures]:
+    """Figures of each load. What fails, on a machine too busy for instance, is a row as well."""
+    try:
+        return _measured(name, loads, seconds)
+    except (OSError, RuntimeError) as error:
+        why = f"failed: {error}"
+        return [{"monitor": name, "case": case, "missing": why} for case in loads]
+
+
+def _measured(name: str, loads: Loads, seconds: float) -> list[Figures]:
     print(f"accuracy: {name}: {', '.join(loads)}", file=sys.stderr, flush=True)
     with _in_kernel(KERNEL[name], loads) if name in KERNEL else _of_ours(name, loads) as view:
         if isinstance(view, str):

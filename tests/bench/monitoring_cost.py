@@ -106,7 +106,11 @@ def _setup(setup: Setup, probes: Sequence[str], how: Plan, *, latency: bool) -> 
             for _ in range(setup.processes)
         ]
         for probe in probes:
-            yield {"probe": probe, "latency": latency, **_probe(probe, loads, how)}
+            try:
+                figures = _probe(probe, loads, how)
+            except (OSError, RuntimeError) as error:
+                figures = {"missing": f"failed: {error}"}
+            yield {"probe": probe, "latency": latency, **figures}
 
 
 def _probe(probe: str, loads: Sequence[Load], how: Plan) -> Figures:
