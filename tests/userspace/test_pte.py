@@ -130,7 +130,7 @@ def test_what_cannot_be_cleared_is_unknown_and_never_idle(probe: PteProbe, kind:
         + fork
         + "touch(m, start, 1 << 20) if 'private' not in KIND and 'huge' not in KIND else None\n"
         + "[m[at] for at in range(start, start + (1 << 20), 4096)]\n"
-        + "if pid == 0: os.write(w, b'1'); time.sleep(60)\n"
+        + "if pid == 0: libc.prctl(1, 9); os.write(w, b'1'); time.sleep(60)\n"
         + ("os.read(r, 1)\n" if "shared" in kind else "")
         + "say(at)\nimport atexit"
     )
