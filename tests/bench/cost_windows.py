@@ -15,12 +15,10 @@ from tests.load.progress import Progress, speed
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """`on`: the monitor ran, and took `monitor_cpu_s`. `mmap_us`: the worst of the loads."""
+    """`on`: the monitor ran. `mmap_us`: the worst of the loads."""
 
     on: bool
-    seconds: float
     accesses_per_cpu_s: float
-    monitor_cpu_s: float
     mmap_us: float
 
 
@@ -32,6 +30,23 @@ class Plan:
     window_s: float
     settle_s: float
 
+    def for_rounds(self, aggr_s: float) -> float:
+        """Seconds of a window that holds a round, unless rounds are very rare."""
+        return min(max(self.window_s, aggr_s), 4 * self.window_s)
+
+
+def cpu_percents(monitor: Monitor, plan: Plan, aggr_s: float) -> list[float]:
+    """What it takes of a core, by windows on end.
+
+    Before it is ever frozen: it would earn its budget meanwhile, and spend it later.
+    """
+    found = []
+    for _ in range(plan.pairs):
+        began, used = time.monotonic(), monitor.cpu_s()
+        time.sleep(plan.for_rounds(aggr_s))
+        found.append(100 * (monitor.cpu_s() - used) / (time.monotonic() - began))
+    return found
+
 
 def measure(monitor: Monitor, loads: Sequence[Load], plan: Plan, aggr_s: float) -> list[Window]:
     """In each pair the one that comes first is drawn by lot.
@@ -40,7 +55,7 @@ def measure(monitor: Monitor, loads: Sequence[Load], plan: Plan, aggr_s: float) 
     after that, so that it holds as much of its work as any other time of that length.
     """
     lots, found = random.Random(), []
-    window_s = min(max(plan.window_s, aggr_s), 4 * plan.window_s)
+    window_s = plan.for_rounds(aggr_s)
     for _ in range(plan.pairs):
         for on in lots.sample((True, False), 2):
             (monitor.thaw if on else monitor.freeze)()
@@ -51,9 +66,9 @@ def measure(monitor: Monitor, loads: Sequence[Load], plan: Plan, aggr_s: float) 
 
 
 def _window(monitor: Monitor, loads: Sequence[Load], seconds: float, *, on: bool) -> Window:
-    began, used = time.monotonic(), monitor.cpu_s()
+    began = time.monotonic()
     time.sleep(seconds)
-    used, ended = monitor.cpu_s() - used, time.monotonic()
+    ended = time.monotonic()
     time.sleep(0.3)  # for the loads' lines of it
     speeds = [speed(lines) for load in loads if (lines := between(load.lines(), began, ended))]
     if not speeds:
@@ -61,9 +76,7 @@ def _window(monitor: Monitor, loads: Sequence[Load], seconds: float, *, on: bool
     told = [one for one in speeds if one.accesses_per_cpu_s]
     return Window(
         on,
-        ended - began,
         sum(one.accesses_per_cpu_s for one in told) / max(len(told), 1),
-        used,
         max(one.mmap_worst_us for one in speeds),
     )
 
@@ -83,11 +96,6 @@ def pairs(windows: Sequence[Window]) -> list[tuple[Window, Window]]:
     """(with, without), as they were measured one after the other."""
     both = zip(windows[::2], windows[1::2], strict=True)
     return [(one, other) if one.on else (other, one) for one, other in both]
-
-
-def cpu_percents(windows: Sequence[Window]) -> list[float]:
-    """Of one core, by each window in which the monitor ran."""
-    return [100 * one.monitor_cpu_s / one.seconds for one in windows if one.on]
 
 
 def mmaps_ms(windows: Sequence[Window], *, on: bool) -> list[float]:

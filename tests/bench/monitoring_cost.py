@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What watching processes from user space costs the monitor, and what it costs them.
 
-The monitor is the agent's own process, run as the agent runs it; each run has windows with it and
-without (`cost_windows`). Root; on the host.
+The monitor is the agent's own process, run as the agent runs it; after windows for its own CPU time
+come windows with it and without (`cost_windows`). Root; on the host.
 """
 
 from __future__ import annotations
@@ -107,23 +107,24 @@ def _setup(setup: Setup, probes: Sequence[str], how: Plan, *, latency: bool) -> 
         ]
         for probe in probes:
             try:
-                figures = _probe(probe, loads, how)
+                figures = _probe(probe, loads, how, latency=latency)
             except (OSError, RuntimeError) as error:
                 figures = {"missing": f"failed: {error}"}
             yield {"probe": probe, "latency": latency, **figures}
 
 
-def _probe(probe: str, loads: Sequence[Load], how: Plan) -> Figures:
+def _probe(probe: str, loads: Sequence[Load], how: Plan, *, latency: bool) -> Figures:
     with proven([watching("cost", probe, loads)]) as (monitor, failures):
         time.sleep(how.settle_s)
         (report,) = monitor.report()
         if report.refused or not report.targets:
             why = report.refused or "; ".join(report.notes) or "nobody is watched"
             return {"missing": why, "failed_tests": failures}
+        cpu = [] if latency else cpu_percents(monitor, how, report.aggr_us / 1e6)
         windows = measure(monitor, loads, how, report.aggr_us / 1e6)
         (report,) = monitor.report()
     return {
-        "cpu_percent": cpu_percents(windows),
+        "cpu_percent": cpu,
         "speed": speeds(windows),
         "mmap_on_ms": mmaps_ms(windows, on=True),
         "mmap_off_ms": mmaps_ms(windows, on=False),

@@ -3,13 +3,13 @@
 
 import pytest
 
-from tests.bench.cost_windows import Window, between, cpu_percents, mmaps_ms, speeds
+from tests.bench.cost_windows import Plan, Window, between, mmaps_ms, speeds
 from tests.bench.monitoring_cost import Setup
 from tests.bench.userspace_tables import accuracy, cost, ranged, saved_at, savings, storms
 from tests.load.progress import Progress
 from tests.load.truth import check
 
-ON, OFF = Window(True, 2.0, 80.0, 0.02, 5000.0), Window(False, 2.0, 100.0, 0.0, 1000.0)
+ON, OFF = Window(True, 80.0, 5000.0), Window(False, 100.0, 1000.0)
 TOLD = {
     "monitor": "pte", "kind": "anon", "case": "HotCold", "precision": 1.0, "recall": 0.9,
     "f1": 0.95, "working_set_error": -0.1, "rate_error": 0.01, "age_error_s": 3.0,
@@ -30,8 +30,13 @@ def test_windows_are_compared_in_pairs_whichever_came_first() -> None:
     """The target's speed with the monitor over that without."""
     windows = [ON, OFF, OFF, ON]
     assert speeds(windows) == pytest.approx([0.8, 0.8])
-    assert cpu_percents(windows) == pytest.approx([1.0, 1.0])
     assert (mmaps_ms(windows, on=True), mmaps_ms(windows, on=False)) == ([5.0, 5.0], [1.0, 1.0])
+
+
+def test_a_window_holds_a_round_unless_rounds_are_very_rare() -> None:
+    """Of those that take a minute none would do."""
+    plan = Plan(3, 4.0, 8.0)
+    assert [plan.for_rounds(aggr_s) for aggr_s in (2.0, 7.0, 60.0)] == [4.0, 7.0, 16.0]
 
 
 def test_progress_of_a_window_needs_two_lines() -> None:
