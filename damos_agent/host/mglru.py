@@ -111,6 +111,12 @@ def find_nodes(all_nodes: tuple[LruNode, ...], path: str) -> tuple[LruNode, ...]
     return tuple(one for one in all_nodes if one.path.rstrip("/") == path.rstrip("/"))
 
 
+def find_tree(all_nodes: tuple[LruNode, ...], path: str) -> tuple[LruNode, ...]:
+    """Those of the cgroup `path` and of all below it."""
+    top = path.rstrip("/")
+    return tuple(one for one in all_nodes if f"{one.path.rstrip('/')}/".startswith(f"{top}/"))
+
+
 def command(fs: Filesystem, roots: Roots, text: str) -> None:
     """Hand one command to the kernel. Errors as `read_lru_gen`; also `HostError` on a refusal.
 
@@ -128,8 +134,10 @@ def age_command(node: LruNode) -> str:
     return f"+ {node.memcg} {node.node} {node.youngest}"
 
 
-def evict_command(node: LruNode, generation: int, swappiness: int, pages: int) -> str:
+def evict_command(node: LruNode, generation: int, swappiness: str, pages: int) -> str:
     """Evict up to `pages` pages of `generation` and older ones.
+
+    `swappiness`: "0" for file pages only, "200" for anonymous ones first, "max" for them only.
 
     `ValueError` for one of the `MIN_GENERATIONS` youngest, which hold what is in use.
     """

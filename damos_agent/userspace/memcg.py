@@ -5,8 +5,9 @@ Without addresses: for statistics, for reclaim, and as a check on what another p
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -20,6 +21,7 @@ from damos_agent.host.mglru import (
     command,
     evict_command,
     find_nodes,
+    find_tree,
     is_enabled,
     read_lru_gen,
 )
@@ -40,6 +42,19 @@ _TOLERANCE: Final = 10
 """A tenth of our figure may be off: pages come and go between two readings."""
 
 
+class Kind(StrEnum):
+    """The two halves of every generation, which the kernel ages and evicts apart."""
+
+    ANONYMOUS = "anonymous"
+    FILE = "file"
+
+    def bytes_of(self, generation: Generation) -> int:
+        """This half of a generation."""
+        if self is Kind.ANONYMOUS:
+            return generation.anonymous_bytes
+        return generation.file_bytes
+
+
 class Verdict(StrEnum):
     """What the multi-gen LRU says to our evidence."""
 
@@ -56,27 +71,37 @@ class Idle:
     possibly: int
 
 
-def idle_bytes_of(histogram: Sequence[Generation], idle_us: int) -> Idle:
-    """What generations, oldest first, know of memory idle for `idle_us`.
+def sure_idle_us(generations: Sequence[Generation], index: int) -> int:
+    """For how long a generation, of these oldest first, was surely not used when last looked at.
 
-    A page was last seen used, or came, between the beginnings of its generation and the next.
+    Its pages were seen used, or came, before the next one began, and no aging has found them in use
+    since. What happened after the latest aging, when the youngest began, nobody has seen.
     """
+    if index + 1 >= len(generations):
+        return 0
+    return max(generations[index + 1].age_ms - generations[-1].age_ms, 0) * 1_000
+
+
+def idle_bytes_of(histogram: Sequence[Generation], idle_us: int) -> Idle:
+    """What generations, oldest first, know of memory idle for `idle_us`."""
     surely = possibly = 0
     for index, generation in enumerate(histogram):
-        end_ms = histogram[index + 1].age_ms if index + 1 < len(histogram) else 0
-        surely += generation.total_bytes if end_ms * 1000 >= idle_us else 0
+        surely += generation.total_bytes if sure_idle_us(histogram, index) >= idle_us else 0
         possibly += generation.total_bytes if generation.age_ms * 1000 >= idle_us else 0
     return Idle(surely, possibly)
 
 
-def check(idle_bytes: int, histogram: Sequence[Generation], idle_us: int) -> Verdict:
+def check(
+    idle_bytes: int, histogram: Sequence[Generation], idle_us: int, *, anonymous: bool, swap: bool
+) -> Verdict:
     """Hold our claim, so many bytes of the cgroup idle for `idle_us`, against its ages.
 
     Contradicted when the kernel has seen use of more than that leaves room for. It cannot tell
-    after fewer than two agings, and agreement proves little: what stays in a TLB looks idle.
+    after fewer than two agings, nor of `anonymous` memory without `swap`, which agings then pass
+    over. Agreement proves little: what stays in a TLB looks idle.
     """
     looked = sum(one.age_ms * 1000 < idle_us for one in histogram)
-    if looked < MIN_GENERATIONS:
+    if looked < MIN_GENERATIONS or (anonymous and not swap):
         return Verdict.CANNOT_TELL
     room = idle_bytes_of(histogram, idle_us).possibly
     return Verdict.CONTRADICTS if idle_bytes > room + idle_bytes // _TOLERANCE else Verdict.AGREES
@@ -88,6 +113,7 @@ class CgroupAges:
     def __init__(self, fs: Filesystem, roots: Roots) -> None:
         self._fs = fs
         self._roots = roots
+        self._anonymous_only = "max"
 
     @property
     def info(self) -> ProbeInfo:
@@ -104,9 +130,16 @@ class CgroupAges:
             return str(error)
         return ""
 
+    def close(self) -> None:
+        """Nothing is held."""
+
     def read(self, path: str) -> tuple[LruNode, ...]:
         """One for each NUMA node, of cgroup `path` alone; empty once it has gone."""
         return find_nodes(read_lru_gen(self._fs, self._roots), path)
+
+    def read_tree(self, path: str) -> tuple[LruNode, ...]:
+        """As `read`, with the cgroups below it."""
+        return find_tree(read_lru_gen(self._fs, self._roots), path)
 
     def age(self, path: str) -> bool:
         """Look at accesses once more; whether a new generation has begun on every node.
@@ -115,43 +148,83 @@ class CgroupAges:
         does when told a swappiness, 6.12 refuses that.)
         """
         before = self.read(path)
-        for node in before:
-            command(self._fs, self._roots, age_command(node))
+        self.age_nodes(before)
         now = {(one.memcg, one.node): one.youngest for one in self.read(path)}
         return bool(before) and all(
             now.get((one.memcg, one.node), 0) > one.youngest for one in before
         )
 
-    def evict(self, path: str, max_bytes: int, min_idle_us: int, swappiness: int) -> int:
+    def age_nodes(self, nodes: Iterable[LruNode]) -> None:
+        """Look at accesses of all these, as just read. A cgroup that has gone is passed over."""
+        for node in nodes:
+            try:
+                command(self._fs, self._roots, age_command(node))
+            except HostError as error:
+                if error.errno != errno.EINVAL or self._is_there(node):
+                    raise
+
+    def evict(
+        self, path: str, kind: Kind, max_bytes: int, min_idle_us: int, *, numa: int | None = None
+    ) -> int:
         """Evict what was not seen used for that long; how many bytes have left, by reading again.
 
-        Hand it a few MiB at a time: the call returns when it is done, and cannot be stopped.
+        Of one NUMA node, or of all. Hand it a few MiB at a time: the call returns when it is done,
+        and cannot be stopped. What it takes may be some hundred KiB more.
         """
         left = max_bytes
         for node in self.read(path):
             generation = _evictable(node, min_idle_us)
-            if generation is None:
+            if generation is None or numa not in (None, node.node):
                 continue
-            wanted = min(left, _up_to(node, generation))
+            wanted = min(left, _up_to(node, generation, kind))
             if wanted > 0:
-                left -= self._evict(node, generation, swappiness, wanted)
+                left -= self._evict(node, generation, kind, wanted)
         return max_bytes - left
 
-    def _evict(self, node: LruNode, generation: int, swappiness: int, size: int) -> int:
+    def _evict(self, node: LruNode, generation: int, kind: Kind, size: int) -> int:
         pages = max(size // os.sysconf("SC_PAGE_SIZE"), 1)
-        command(self._fs, self._roots, evict_command(node, generation, swappiness, pages))
+        try:
+            self._command_eviction(node, generation, kind, pages)
+        except HostError as error:
+            if error.errno != errno.EINVAL or self._is_there(node):
+                raise
         after = [one for one in self.read(node.path) if one.node == node.node]
-        return max(_up_to(node, generation) - sum(_up_to(one, generation) for one in after), 0)
+        if not after:
+            return 0  # the cgroup has gone, and its memory with it
+        # Over all generations: what was found in use meanwhile has only moved to a younger one.
+        return max(_total(node, kind) - sum(_total(one, kind) for one in after), 0)
+
+    def _command_eviction(self, node: LruNode, generation: int, kind: Kind, pages: int) -> None:
+        if kind is Kind.FILE:
+            command(self._fs, self._roots, evict_command(node, generation, "0", pages))
+            return
+        try:
+            swappiness = self._anonymous_only
+            command(self._fs, self._roots, evict_command(node, generation, swappiness, pages))
+        except HostError as error:
+            if error.errno != errno.EINVAL or self._anonymous_only != "max":
+                raise
+            # Before `max` was taken (6.12), 200 is the next best: anonymous memory first.
+            command(self._fs, self._roots, evict_command(node, generation, "200", pages))
+            self._anonymous_only = "200"
+
+    def _is_there(self, node: LruNode) -> bool:
+        return any(one.memcg == node.memcg for one in self.read(node.path))
 
 
 def _evictable(node: LruNode, min_idle_us: int) -> int | None:
     """The youngest generation that is surely idle for that long and may be evicted."""
     found = None
-    for older, younger in zip(node.generations, node.generations[1:], strict=False):
-        if younger.age_ms * 1000 >= min_idle_us and older.number <= node.youngest - MIN_GENERATIONS:
-            found = older.number
+    for index, one in enumerate(node.generations):
+        idle = sure_idle_us(node.generations, index) >= min_idle_us
+        if idle and one.number <= node.youngest - MIN_GENERATIONS:
+            found = one.number
     return found
 
 
-def _up_to(node: LruNode, generation: int) -> int:
-    return sum(one.total_bytes for one in node.generations if one.number <= generation)
+def _up_to(node: LruNode, generation: int, kind: Kind) -> int:
+    return sum(kind.bytes_of(one) for one in node.generations if one.number <= generation)
+
+
+def _total(node: LruNode, kind: Kind) -> int:
+    return sum(map(kind.bytes_of, node.generations))

@@ -13,7 +13,7 @@ import pytest
 from damos_agent.host.filesystem import RealFilesystem
 from damos_agent.host.pagemap import Pagemap
 from damos_agent.host.roots import Roots
-from damos_agent.userspace.memcg import CgroupAges
+from damos_agent.userspace.memcg import CgroupAges, Kind
 from damos_agent.userspace.page_idle import PageIdleProbe
 from damos_agent.userspace.writes import WrittenSampler, decline_writes
 from tests.load.layout import PAGE, HotCold
@@ -86,7 +86,7 @@ def test_generations_part_the_hot_from_the_cold_and_eviction_takes_the_cold(
         others = sum(old) + second + youngest - LAYOUT.total
         assert 0.95 * COLD <= sum(old) <= 1.05 * COLD + others
         assert second + youngest >= 0.95 * LAYOUT.hot_bytes
-        assert ages.evict("/aged", 16 * MIB, 0, 200) == pytest.approx(16 * MIB, rel=0.1)
+        assert ages.evict("/aged", Kind.ANONYMOUS, 16 * MIB, 0) == pytest.approx(16 * MIB, rel=0.1)
         with Pagemap(load.pid) as pagemap:
             hot = pagemap.count(load.base, load.base + LAYOUT.hot_bytes)
             everything = pagemap.count(load.base, load.base + LAYOUT.total)

@@ -97,10 +97,10 @@ def test_cut_anywhere_it_can_be_read(cut: int) -> None:
 def test_commands() -> None:
     node = LruNode(28, "/probe", 1, tuple(Generation(n, 9 - n, 0, 0) for n in (4, 5, 6, 7)))
     assert age_command(node) == "+ 28 1 7"
-    assert evict_command(node, 5, 100, 4096) == "- 28 1 5 100 4096"
+    assert evict_command(node, 5, "max", 4096) == "- 28 1 5 max 4096"
     for young in (6, 7):
         with pytest.raises(ValueError, match="too young"):
-            evict_command(node, young, 100, 1)
+            evict_command(node, young, "0", 1)
 
 
 @pytest.mark.parametrize(

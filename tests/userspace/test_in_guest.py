@@ -12,7 +12,7 @@ import pytest
 from damos_agent.host.filesystem import RealFilesystem
 from damos_agent.host.roots import Roots
 from damos_agent.userspace.mapping import VmaProbe
-from damos_agent.userspace.memcg import CgroupAges, Verdict, check
+from damos_agent.userspace.memcg import CgroupAges, Kind, Verdict, check
 from damos_agent.userspace.writes import WrittenSampler, decline_writes
 from tests.userspace.child import MIB, child
 from tests.vm.guestlib import cgroup, zram_swap
@@ -73,7 +73,8 @@ def test_ages_are_told_and_a_part_of_the_old_is_evicted() -> None:
         (node,) = ages.read("/ages")
         # The last few pages wait in a batch before they are on any list.
         assert 63 * MIB <= sum(one.total_bytes for one in node.generations) < 96 * MIB
-        assert check(60 * MIB, node.generations, 2 * SECOND) is Verdict.AGREES
-        assert check(160 * MIB, node.generations, 2 * SECOND) is Verdict.CONTRADICTS
-        assert 8 * MIB <= ages.evict("/ages", 8 * MIB, 2 * SECOND, 100) < 16 * MIB
+        kind = {"anonymous": True, "swap": True}
+        assert check(60 * MIB, node.generations, 2 * SECOND, **kind) is Verdict.AGREES
+        assert check(160 * MIB, node.generations, 2 * SECOND, **kind) is Verdict.CONTRADICTS
+        assert 8 * MIB <= ages.evict("/ages", Kind.ANONYMOUS, 8 * MIB, 2 * SECOND) < 16 * MIB
         assert not ages.age("/gone")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import re
 
 import pytest
 
 from damos_agent.host.mglru import Generation
 from damos_agent.host.roots import Roots
-from damos_agent.userspace.memcg import CgroupAges, Idle, Verdict, check, idle_bytes_of
+from damos_agent.model.errors import HostError
+from damos_agent.userspace.memcg import CgroupAges, Idle, Kind, Verdict, check, idle_bytes_of
 from tests.host.fakes import FakeFilesystem
 
 MIB = 1 << 20
@@ -41,32 +43,47 @@ def test_bounds_of_what_is_idle() -> None:
     ],
 )
 def test_our_claim_is_held_against_the_ages(claim: int, idle_s: int, verdict: Verdict) -> None:
-    assert check(claim, AGED, idle_s * SECOND) is verdict
+    found = check(claim, AGED, idle_s * SECOND, anonymous=True, swap=True)
+    assert found is verdict
 
 
 def test_without_agings_it_cannot_tell() -> None:
     fresh = tuple(Generation(n, 90_000, MIB, 0) for n in range(4))
-    assert check(4 * MIB, fresh, 5 * SECOND) is Verdict.CANNOT_TELL
+    found = check(4 * MIB, fresh, 5 * SECOND, anonymous=True, swap=True)
+    assert found is Verdict.CANNOT_TELL
+
+
+@pytest.mark.parametrize(("anonymous", "told"), [(True, False), (False, True)])
+def test_without_swap_it_cannot_tell_of_anonymous_memory(anonymous: bool, told: bool) -> None:
+    found = check(120 * MIB, AGED, 3 * SECOND, anonymous=anonymous, swap=False)
+    assert (found is Verdict.CONTRADICTS) is told
 
 
 class Kernel(FakeFilesystem):
-    """An lru_gen with one cgroup that obeys, or ignores, commands."""
+    """An lru_gen with one cgroup, all anonymous, that obeys, or ignores, commands.
 
-    def __init__(self, *, deaf: bool = False) -> None:
+    `max` is what kernels before 6.16 refuse.
+    """
+
+    def __init__(self, *, deaf: bool = False, old: bool = False, gone: bool = False) -> None:
         super().__init__({"/sys/kernel/mm/lru_gen/enabled": "0x0007\n"})
         self.pages = {4: 4096, 5: 256, 6: 4096, 7: 0}
         self.ages = {4: 6140, 5: 4116, 6: 2072, 7: 4}
-        self.deaf = deaf
+        self.deaf, self.old, self.gone = deaf, old, gone
         self.commands: list[str] = []
         self._show()
 
     def write(self, path: str, text: str) -> None:
         assert path == PATH
         self.commands.append(text)
+        if self.gone:
+            self.files[PATH] = ""
+        if self.gone or (self.old and "max" in text):
+            raise OSError(errno.EINVAL, "Invalid argument")
         if self.deaf:
             return
-        if match := re.fullmatch(r"- 28 0 (\d+) (\d+) (\d+)", text):
-            upto, _, left = map(int, match.groups())
+        if match := re.fullmatch(r"- 28 0 (\d+) (?:200|max) (\d+)", text):
+            upto, left = map(int, match.groups())
             for number in [n for n in self.pages if n <= upto]:
                 taken = min(left, self.pages[number])
                 self.pages[number] -= taken
@@ -91,24 +108,72 @@ def test_aging_is_seen_to_have_happened() -> None:
 def test_only_the_surely_idle_is_evicted_and_what_left_is_counted() -> None:
     kernel = Kernel()
     ages = CgroupAges(kernel, Roots())
-    assert ages.evict("/probe", 4 * MIB, 3 * SECOND, 60) == 4 * MIB
-    assert kernel.commands == ["- 28 0 4 60 1024"]
-    assert ages.evict("/probe", 64 * MIB, 2 * SECOND, 60) == 13 * MIB
-    assert kernel.commands[-1] == f"- 28 0 5 60 {13 * 256}"
+    assert ages.evict("/probe", Kind.ANONYMOUS, 4 * MIB, 3 * SECOND) == 4 * MIB
+    assert kernel.commands == ["- 28 0 4 max 1024"]
+    assert ages.evict("/probe", Kind.ANONYMOUS, 64 * MIB, 2 * SECOND) == 13 * MIB
+    assert kernel.commands[-1] == f"- 28 0 5 max {13 * 256}"
     assert kernel.pages[6] == 4096
+
+
+def test_time_since_the_latest_look_proves_nothing() -> None:
+    """The youngest generation began with it: 4116 ms ago somebody used it, 2000 ago who knows."""
+    kernel = Kernel()
+    kernel.ages = {n: age + 2000 for n, age in kernel.ages.items()}
+    kernel._show()
+    assert CgroupAges(kernel, Roots()).evict("/probe", Kind.ANONYMOUS, MIB, 5 * SECOND) == 0
+
+
+def test_kernels_that_do_not_know_max_are_told_200_from_then_on() -> None:
+    kernel = Kernel(old=True)
+    ages = CgroupAges(kernel, Roots())
+    for _ in range(2):
+        assert ages.evict("/probe", Kind.ANONYMOUS, MIB, SECOND) == MIB
+    assert [text.split()[4] for text in kernel.commands] == ["max", "200", "200"]
 
 
 def test_nothing_is_evicted_for_nothing() -> None:
     kernel = Kernel()
     ages = CgroupAges(kernel, Roots())
-    assert ages.evict("/probe", 0, SECOND, 60) == 0
-    assert ages.evict("/probe", MIB, 60 * SECOND, 60) == 0
-    assert ages.evict("/gone", MIB, SECOND, 60) == 0
+    assert ages.evict("/probe", Kind.ANONYMOUS, 0, SECOND) == 0
+    assert ages.evict("/probe", Kind.ANONYMOUS, MIB, 60 * SECOND) == 0
+    assert ages.evict("/probe", Kind.FILE, MIB, SECOND) == 0
+    assert ages.evict("/probe", Kind.ANONYMOUS, MIB, SECOND, numa=1) == 0
+    assert ages.evict("/gone", Kind.ANONYMOUS, MIB, SECOND) == 0
     assert kernel.commands == []
 
 
 def test_an_eviction_without_effect_is_none() -> None:
-    assert CgroupAges(Kernel(deaf=True), Roots()).evict("/probe", MIB, 3 * SECOND, 60) == 0
+    ages = CgroupAges(Kernel(deaf=True), Roots())
+    assert ages.evict("/probe", Kind.ANONYMOUS, MIB, 3 * SECOND) == 0
+
+
+def test_a_cgroup_that_goes_meanwhile_is_no_error_and_a_refusal_is() -> None:
+    ages = CgroupAges(kernel := Kernel(), Roots())
+    nodes = ages.read("/probe")
+    kernel.old = True
+    kernel.gone = True
+    ages.age_nodes(nodes)
+    ages = CgroupAges(kernel := Kernel(gone=True), Roots())
+    assert ages.evict("/probe", Kind.ANONYMOUS, MIB, SECOND) == 0
+    kernel = Kernel()
+    kernel.write = lambda _path, _text: _refuse()  # type: ignore[method-assign]
+    with pytest.raises(HostError, match="refused"):
+        CgroupAges(kernel, Roots()).age_nodes(nodes)
+
+
+def _refuse() -> None:
+    raise OSError(errno.EINVAL, "Invalid argument")
+
+
+def test_the_cgroups_below_are_part_of_the_tree() -> None:
+    kernel = Kernel()
+    rows = "memcg {} {}\n node     0\n          1 2 3 4 \n          2 1 3 4 \n"
+    paths = ("/", "/a", "/a/b", "/ab")
+    kernel.files[PATH] = "".join(rows.format(n, path) for n, path in enumerate(paths))
+    ages = CgroupAges(kernel, Roots())
+    assert [one.path for one in ages.read("/a")] == ["/a"]
+    assert [one.path for one in ages.read_tree("/a/")] == ["/a", "/a/b"]
+    assert [one.path for one in ages.read_tree("/")] == [*paths]
 
 
 def test_why_it_declines() -> None:
