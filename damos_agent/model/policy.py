@@ -32,6 +32,7 @@ class ProbeChoice(StrEnum):
     PAGE_IDLE = "page_idle"
     PTE = "pte"
     VMA = "vma"
+    MEMCG = "memcg"
 
 
 class Action(StrEnum):

@@ -64,8 +64,24 @@ class SnapshotRegion:
 
 
 @dataclass(frozen=True, slots=True)
+class IdleBytes:
+    """Memory of a cgroup that was surely not used for `idle_us` or longer, by kind.
+
+    With 0 µs: all it has, also what cannot be told.
+    """
+
+    idle_us: int
+    anonymous_bytes: int
+    file_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A policy's regions as of its last aggregation, and how they were found out."""
+    """A policy's regions as of its last aggregation, and how they were found out.
+
+    There are none where `granularity` is cgroup: what is known then has no addresses, and is told
+    by `ages`, the longest idle first.
+    """
 
     probe: str
     granularity: str
@@ -73,6 +89,7 @@ class Snapshot:
     aggr_us: int
     samples: int
     regions: tuple[SnapshotRegion, ...]
+    ages: tuple[IdleBytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +109,9 @@ class ContextReport:
     `stretched`: the running sampling interval over the one asked for, when the budget made it
     longer, and `stretch_reason` why; `cpu_bp`: what monitoring takes of a core; `notes`: what
     users should know, such as processes that are left out.
+
+    `ages`: of a cgroup whose memory is known by age only, see `Snapshot`; `targets` then counts
+    cgroups.
     """
 
     policy: str
@@ -109,6 +129,7 @@ class ContextReport:
     stall_us: int = 0
     notes: tuple[str, ...] = ()
     canaries: Canaries = Canaries()
+    ages: tuple[IdleBytes, ...] = ()
     snapshot: Snapshot | None = None
 
 

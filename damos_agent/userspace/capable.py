@@ -5,13 +5,18 @@ from __future__ import annotations
 from damos_agent.model.errors import UnsupportedError
 from damos_agent.model.policy import (
     Action,
+    CgroupTarget,
+    ContainerTarget,
     Filter,
     FilterType,
     Goal,
     GoalMetric,
+    Pattern,
     PhysicalTarget,
     Policy,
+    ProbeChoice,
     Scheme,
+    UnitTarget,
 )
 
 _LRU = (
@@ -28,6 +33,7 @@ WITHOUT_COUNTERPART = {
 }
 """Actions user space cannot do, with the reason and what to do instead."""
 
+_PAGE_BYTES = 4096
 FILTERS = frozenset({FilterType.ADDR, FilterType.TARGET, FilterType.ANON, FilterType.MEMCG})
 """Filters user space can tell."""
 
@@ -55,6 +61,63 @@ def check_policy(policy: Policy) -> None:
         )
     for scheme in policy.schemes:
         check_scheme(scheme)
+    if policy.monitoring.userspace.probe is ProbeChoice.MEMCG:
+        check_group(policy)
+
+
+def is_group(policy: Policy) -> bool:
+    """Whether the target is a cgroup, by whichever name."""
+    return isinstance(policy.target, (CgroupTarget, UnitTarget, ContainerTarget))
+
+
+def check_group(policy: Policy) -> CgroupTarget | UnitTarget | ContainerTarget:
+    """Raise `UnsupportedError` for what cannot be done where a cgroup's memory has no addresses.
+
+    Else the target.
+    """
+    if not isinstance(policy.target, (CgroupTarget, UnitTarget, ContainerTarget)):
+        raise UnsupportedError(
+            "probe memcg sees whole cgroups, and this policy's target is none",
+            hint="target a cgroup, a systemd_unit or a container, or use another probe",
+        )
+    for scheme in policy.schemes:
+        check_group_scheme(scheme)
+    return policy.target
+
+
+def check_group_scheme(scheme: Scheme) -> None:
+    """Raises as `check_group`."""
+    if scheme.action not in (Action.PAGEOUT, Action.STAT):
+        raise _without_addresses(f"action '{scheme.action}' takes", "use pageout or stat")
+    for item in scheme.filters:
+        if item.type is not FilterType.ANON:
+            raise _without_addresses(f"filter '{item.type}' takes", "only anon can be told")
+    _check_group_pattern(scheme.action, scheme.pattern)
+
+
+def _check_group_pattern(action: Action, pattern: Pattern) -> None:
+    if pattern.size_min > _PAGE_BYTES or pattern.size_max is not None:
+        raise _without_addresses("a pattern with a size takes", "leave size out")
+    anything = (pattern.access_min_bp, pattern.access_max_bp, pattern.age_min_us) == (0, None, 0)
+    if action is Action.STAT and anything and pattern.age_max_us is None:
+        return
+    if pattern.access_min_bp or pattern.access_max_bp != 0:
+        raise UnsupportedError(
+            "access rates are not known of a cgroup as a whole, only for how long memory is idle",
+            hint="write access_rate: {max: 0%} and an age, or use another probe",
+        )
+    if pattern.age_max_us is not None:
+        raise UnsupportedError(
+            "of a cgroup's memory, what is idle for longer goes first: age.max cannot spare it",
+            hint="leave age.max out",
+        )
+
+
+def _without_addresses(what: str, hint: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"{what} addresses, which probe memcg does not have",
+        hint=f"{hint}, or use a probe that tells pages or mappings apart",
+    )
 
 
 def check_scheme(scheme: Scheme) -> None:

@@ -43,7 +43,7 @@ from damos_agent.userspace.watched import Sampler, Target, Watched
 
 ACTION_BP: Final = 5_000
 """Actions may take half a core at most, whatever the policy's quota allows."""
-_ROUND_US: Final = 500_000
+ROUND_US: Final = 500_000
 """A round of actions lasts no longer: meanwhile nothing else is looked at."""
 _OPENING_NS: Final = 5_000_000
 """CPU time after which opening processes is left for later."""
@@ -193,7 +193,7 @@ class Context(ABC):
             return
         placed = in_order(self.policy.target, self.watched.placed)
         targets = [(process, self._evidence(process)) for process in placed]
-        self._actor.begin_round(min(self.governor.round_budget_us(), _ROUND_US))
+        self._actor.begin_round(min(self.governor.round_budget_us(), ROUND_US))
         round_ = Round(
             self._actor,
             now_us,

@@ -1,7 +1,7 @@
 """The ladder of access probes: the best one that works here, and why those above it do not.
 
 Each rung is tried on a throw-away child before it is trusted. Experimental ones are tried only
-when a policy names them.
+when a policy names them. The last one tells whole cgroups: it stands in where no other works.
 """
 
 from __future__ import annotations
@@ -16,21 +16,24 @@ from damos_agent.model.errors import DamosError, UnsupportedError
 from damos_agent.model.policy import ProbeChoice
 from damos_agent.model.userspace import Rung
 from damos_agent.userspace.mapping import VMA, VmaProbe
+from damos_agent.userspace.memcg import MEMCG, CgroupAges
 from damos_agent.userspace.page_idle import INFO as PAGE_IDLE
 from damos_agent.userspace.page_idle import PageIdleProbe
-from damos_agent.userspace.probe import MappingProbe, PageProbe, ProbeInfo
+from damos_agent.userspace.probe import Granularity, MappingProbe, PageProbe, ProbeInfo
+from damos_agent.userspace.prove_ages import prove_ages
 from damos_agent.userspace.prove_mapping import prove_mappings
 from damos_agent.userspace.pte.probe import INFO as PTE
 from damos_agent.userspace.pte.probe import PteProbe
 from damos_agent.userspace.selftest import prove_pages
 from damos_agent.userspace.specimen import Specimen
 
-Probe = PageProbe | MappingProbe
+Probe = PageProbe | MappingProbe | CgroupAges
 
 INFOS: Final = {
     ProbeChoice.PAGE_IDLE: PAGE_IDLE,
     ProbeChoice.PTE: PTE,
     ProbeChoice.VMA: VMA,
+    ProbeChoice.MEMCG: MEMCG,
 }
 """The rungs, best first."""
 
@@ -66,7 +69,7 @@ class Ladder:
 
     def climb(self, also: Iterable[ProbeChoice] = ()) -> tuple[Rung, ...]:
         """Try all rungs that may be used, and those of `also`; what came of it."""
-        for rung in (*self._automatic(), *also):
+        for rung in (*self._automatic(), ProbeChoice.MEMCG, *also):
             self._try(rung)
         return self.rungs()
 
@@ -81,7 +84,11 @@ class Ladder:
         self.probes.clear()
 
     def _automatic(self) -> list[ProbeChoice]:
-        return [rung for rung, info in INFOS.items() if not info.experimental]
+        return [
+            rung
+            for rung, info in INFOS.items()
+            if not info.experimental and info.granularity is not Granularity.CGROUP
+        ]
 
     def _describe(self, rung: ProbeChoice, info: ProbeInfo) -> Rung:
         reason = self.reasons.get(rung, "")
@@ -100,36 +107,38 @@ class Ladder:
     def _open(self, rung: ProbeChoice) -> Probe:
         probe = _MAKERS[rung](self.fs, self.roots)
         try:
-            _prove_patiently(probe)
+            _prove_patiently(lambda: self._prove(probe))
         except BaseException:
             probe.close()
             raise
         return probe
 
+    def _prove(self, probe: Probe) -> None:
+        if isinstance(probe, CgroupAges):
+            prove_ages(probe, self.fs, self.roots)
+        elif isinstance(probe, VmaProbe):
+            with Specimen() as specimen:
+                prove_mappings(probe, specimen)
+        else:
+            prove_pages(probe)  # type: ignore[arg-type]  # all others are page probes
 
-def _prove_patiently(probe: Probe) -> None:
+
+def _prove_patiently(prove: Callable[[], None]) -> None:
     """On a busy machine the child may not get to touch its hot half in time; a probe that is blind
     fails however often it is tried.
     """
     for _ in range(_TRIES - 1):
         try:
-            _prove(probe)
+            prove()
         except UnsupportedError:
             continue
         return
-    _prove(probe)
-
-
-def _prove(probe: Probe) -> None:
-    if isinstance(probe, VmaProbe):
-        with Specimen() as specimen:
-            prove_mappings(probe, specimen)
-    else:
-        prove_pages(probe)  # type: ignore[arg-type]  # all others are page probes
+    prove()
 
 
 _MAKERS: Final[dict[ProbeChoice, Callable[[Filesystem, Roots], Probe]]] = {
     ProbeChoice.PAGE_IDLE: PageIdleProbe,
     ProbeChoice.PTE: PteProbe,
     ProbeChoice.VMA: lambda _fs, roots: VmaProbe(roots),
+    ProbeChoice.MEMCG: CgroupAges,
 }

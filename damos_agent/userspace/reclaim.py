@@ -34,7 +34,8 @@ class Reclaimed:
 class CgroupReclaimer:
     """`directory`: of the cgroup, with its mount point. `sleep` gets seconds between steps.
 
-    `swappiness` (0-200) is passed on where the kernel takes it (6.10+), else left out.
+    `swappiness` (0-200) is passed on where the kernel takes it (6.10+), else left out; `insists`:
+    else nothing is done, by an `UnsupportedError`.
     """
 
     fs: Filesystem
@@ -42,6 +43,7 @@ class CgroupReclaimer:
     clock_ns: Callable[[], int]
     sleep: Callable[[float], None]
     swappiness: int | None = None
+    insists: bool = False
 
     def reclaim(self, size: int, deadline_ns: int) -> Reclaimed:
         """Take up to `size` bytes until the deadline.
@@ -81,6 +83,13 @@ class CgroupReclaimer:
             except OSError as error:
                 if error.errno != errno.EINVAL:
                     raise
+                if self.insists:
+                    raise UnsupportedError(
+                        "memory.reclaim takes no swappiness here",
+                        path=path,
+                        errno=error.errno,
+                        hint="filters on anonymous memory need Linux 6.10 or the multi-gen LRU",
+                    ) from error
                 self.swappiness = None
             else:
                 return

@@ -29,14 +29,17 @@ class Specimen:
 
     `hot` is touched every millisecond, `cold` was once; both `(start, end)`, all in memory.
     `huge`: in huge pages, if the machine has them to give. It takes 16-20 MiB and some percent of
-    a core, and ends with this object or with this process. `HostError` when it does not start.
+    a core, and ends with this object or with this process. `cgroup_procs`: of the cgroup in which
+    all that is. `HostError` when it does not start.
     """
 
     placement: Placement
     hot: tuple[int, int]
     cold: tuple[int, int]
 
-    def __init__(self, *, huge: bool = False, half_bytes: int = HALF_BYTES) -> None:
+    def __init__(
+        self, *, huge: bool = False, half_bytes: int = HALF_BYTES, cgroup_procs: str = ""
+    ) -> None:
         command = [sys.executable, "-I", "-S", _PROGRAM, str(half_bytes), "1" if huge else "0"]
         with ExitStack() as stack:
             shared = os.memfd_create("sweeps")
@@ -45,7 +48,7 @@ class Specimen:
             self._sweeps = stack.enter_context(mmap.mmap(shared, 8, prot=mmap.PROT_READ))
             try:
                 self._child = subprocess.Popen(
-                    [*command, str(shared)],
+                    [*command, str(shared), *filter(None, [cgroup_procs])],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     bufsize=0,

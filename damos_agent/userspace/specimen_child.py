@@ -1,9 +1,9 @@
 """The program of a `Specimen`: memory that is touched all the time, and memory touched once.
 
 Run as a file of its own, without site packages: it must start fast and stay small. Arguments: the
-bytes of each half, 1 for huge pages, and a descriptor of shared memory in which it counts its
-sweeps. Prints `HOT COLD`, the addresses of the halves in
-hexadecimal, once both are in memory.
+bytes of each half, 1 for huge pages, a descriptor of shared memory in which it counts its sweeps,
+and the cgroup.procs to join, if any. Prints `HOT COLD`, the addresses of the halves in hexadecimal,
+once both are in memory.
 """
 
 from __future__ import annotations
@@ -47,6 +47,10 @@ def main() -> None:
     size, huge = int(sys.argv[1]), sys.argv[2] == "1"
     counter = mmap.mmap(int(sys.argv[3]), PAGE)
     sweeps = 0
+    for procs in sys.argv[4:]:
+        # First of all: memory is charged to the cgroup in which it is touched first.
+        with open(procs, "w", encoding="ascii") as file:
+            file.write("0")
     memory, start, hot = half(size, huge)
     kept, _, cold = half(size, huge)
     kept.madvise(mmap.MADV_DONTFORK)  # unlike the other: else both could become one mapping

@@ -26,10 +26,12 @@ from damos_agent.algo.backoff import Backoff
 from damos_agent.host.filesystem import RealFilesystem
 from damos_agent.host.roots import Roots
 from damos_agent.model.codec import decode, encode
-from damos_agent.model.errors import DamosError
-from damos_agent.model.policy import Policy
+from damos_agent.model.errors import DamosError, UnsupportedError
+from damos_agent.model.policy import Mode, Policy, ProbeChoice
 from damos_agent.model.userspace import Ask, ContextReport, Message, Orders, Report, Work
+from damos_agent.userspace.capable import is_group
 from damos_agent.userspace.context import Context, Tools
+from damos_agent.userspace.group_context import GroupContext
 from damos_agent.userspace.handle import Effects
 from damos_agent.userspace.ladder import Ladder
 from damos_agent.userspace.mapping_context import MappingContext
@@ -39,6 +41,8 @@ from damos_agent.userspace.probe import Granularity
 
 _PR_SET_PDEATHSIG: Final = 1
 _CHUNK: Final = 1 << 16
+
+AnyContext = Context | GroupContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +61,9 @@ class Contexts:
         self._tools = tools
         self._ladder = ladder
         self._works: dict[str, Work] = {}
-        self._running: dict[str, Context] = {}
+        self._running: dict[str, AnyContext] = {}
         self._refused: dict[str, _Refused] = {}
+        self._stand_ins: dict[str, Backoff] = {}
         self._accounted_ns = tools.cpu_ns()
 
     @property
@@ -93,6 +98,8 @@ class Contexts:
             except (DamosError, OSError) as error:
                 # One policy's trouble, a lost privilege for instance, is not the others'.
                 self._refuse(self._works[name], error, now_us())
+            else:
+                self._stand_in_for(name, context, now_us())
             # Whoever comes next also pays for what is done in between.
             self._accounted_ns = self._tools.cpu_ns()
 
@@ -129,7 +136,7 @@ class Contexts:
 
     def _serve(self, work: Work, *, again: bool) -> None:
         context = self._running.get(work.policy.name)
-        if context is not None and not _needs_restart(context.policy, work.policy):
+        if context is not None and not _needs_restart(context, work.policy):
             if context.policy != work.policy:
                 context.edit(work.policy)
             context.retarget(work.processes)
@@ -138,16 +145,66 @@ class Contexts:
             self._running.pop(work.policy.name).close()
         self._running[work.policy.name] = self._start(work, again=again)
 
-    def _start(self, work: Work, *, again: bool) -> Context:
-        probe = self._ladder.choose(work.policy.monitoring.userspace.probe, again=again)
+    def _start(self, work: Work, *, again: bool) -> AnyContext:
+        wanted = work.policy.monitoring.userspace.probe
+        if wanted is ProbeChoice.MEMCG:
+            return self._start_group(work, again=again)
+        try:
+            probe = self._ladder.choose(wanted, again=again)
+        except UnsupportedError as error:
+            if wanted is not ProbeChoice.AUTO or not is_group(work.policy):
+                raise
+            return self._start_stand_in(work, error, again=again)
         if probe.info.granularity is Granularity.PAGE:
             return PageContext(work, probe, self._tools)  # type: ignore[arg-type]
         return MappingContext(work, probe, self._tools)  # type: ignore[arg-type]
 
+    def _start_group(self, work: Work, *, again: bool) -> GroupContext:
+        """Where ages cannot be told, an enforcing policy that names the probe goes on blindly."""
+        try:
+            ages = self._ladder.choose(ProbeChoice.MEMCG, again=again)
+        except UnsupportedError as error:
+            if work.policy.mode is not Mode.ENFORCE:
+                raise
+            return GroupContext(work, None, self._tools, str(error))
+        return GroupContext(work, ages, self._tools)  # type: ignore[arg-type]
 
-def _needs_restart(old: Policy, new: Policy) -> bool:
-    """Another probe sees other things: what was learned with the one before is of no use."""
-    return old.monitoring.userspace.probe is not new.monitoring.userspace.probe
+    def _start_stand_in(self, work: Work, why: UnsupportedError, *, again: bool) -> GroupContext:
+        try:
+            ages = self._ladder.choose(ProbeChoice.MEMCG, again=again)
+            return GroupContext(work, ages, self._tools, str(why))  # type: ignore[arg-type]
+        except DamosError as error:
+            raise UnsupportedError(f"{why}; the cgroup as a whole: {error}") from error
+
+    def _stand_in_for(self, name: str, context: AnyContext, now_us: int) -> None:
+        """Serve a cgroup as a whole when none of its processes can be watched."""
+        policy = context.policy
+        auto = policy.monitoring.userspace.probe is ProbeChoice.AUTO
+        if isinstance(context, GroupContext) or not (auto and is_group(policy)):
+            return
+        backoff = self._stand_ins.get(name, Backoff())
+        if not context.watched.all_left_out or now_us < backoff.until_us:
+            return
+        why = UnsupportedError("; ".join(dict.fromkeys(context.watched.left_out.values())))
+        again = backoff.failures > 0
+        try:
+            self._running[name] = self._start_stand_in(self._works[name], why, again=again)
+        except (DamosError, OSError):
+            self._stand_ins[name] = backoff.failed(now_us)
+            return
+        self._stand_ins.pop(name, None)
+        context.close()
+
+
+def _needs_restart(context: AnyContext, new: Policy) -> bool:
+    """Another probe sees other things: what was learned with the one before is of no use.
+
+    A stand-in gives way to a better probe, if that now works, at the next edit.
+    """
+    old, probe = context.policy, new.monitoring.userspace.probe
+    if isinstance(context, GroupContext) and probe is ProbeChoice.AUTO and old != new:
+        return True
+    return old.monitoring.userspace.probe is not probe
 
 
 class Line:

@@ -155,14 +155,15 @@ def test_a_cgroup_that_goes_meanwhile_is_no_error_and_a_refusal_is() -> None:
     ages.age_nodes(nodes)
     ages = CgroupAges(kernel := Kernel(gone=True), Roots())
     assert ages.evict("/probe", Kind.ANONYMOUS, MIB, SECOND) == 0
-    kernel = Kernel()
-    kernel.write = lambda _path, _text: _refuse()  # type: ignore[method-assign]
     with pytest.raises(HostError, match="refused"):
-        CgroupAges(kernel, Roots()).age_nodes(nodes)
+        CgroupAges(Refusing(), Roots()).age_nodes(nodes)
 
 
-def _refuse() -> None:
-    raise OSError(errno.EINVAL, "Invalid argument")
+class Refusing(Kernel):
+    """Takes no commands."""
+
+    def write(self, path: str, text: str) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
 
 
 def test_the_cgroups_below_are_part_of_the_tree() -> None:

@@ -147,7 +147,7 @@ def test_trouble_while_running(machine: FakeMachine) -> None:
     def fail(now_us: int) -> None:
         raise trouble
 
-    context.work = fail  # type: ignore[method-assign]
+    context.work = fail  # type: ignore[method-assign, union-attr]
     turn(machine, contexts, 0.5)
     assert names(contexts) == {"b": "", "a": "[Errno 5] Input/output error"}
     turn(machine, contexts, 3)
