@@ -419,4 +419,5 @@ class Core:
             cpu_bp=said.cpu_bp,
             notes=(*common.notes, *said.notes),
             canaries=said.canaries,
+            ages=said.ages,
         )

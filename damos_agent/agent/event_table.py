@@ -345,8 +345,8 @@ _USERSPACE = {
         "How the accesses of a policy's processes are told without DAMON.",
         {
             "policy": POLICY,
-            "probe": _text("page_idle, pte or vma"),
-            "granularity": _text("page or mapping"),
+            "probe": _text("page_idle, pte, vma or memcg"),
+            "granularity": _text("page, mapping or cgroup"),
             "limits": _text("what it cannot see, and what it costs"),
             "notes": _texts("what is left out, and why"),
         },

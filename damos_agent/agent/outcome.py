@@ -81,8 +81,10 @@ class OutcomeReader:
         last = self._turn(policy, _Asked(monitor_pid, now_us, stats))
         interval_us = now_us - last.at_us if last else 0
         schemes = self._schemes(policy, stats, last)
+        # A cgroup as a whole has none.
+        regions = None if told.granularity == "cgroup" else told.regions
         return PolicyOutcome(
-            schemes, told.regions, told.sample_us, told.aggr_us, interval_us, told.probe
+            schemes, regions, told.sample_us, told.aggr_us, interval_us, told.probe
         )
 
     def _turn(self, policy: Policy, now: _Asked) -> _Asked | None:

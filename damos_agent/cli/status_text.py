@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import click
 
@@ -16,8 +16,14 @@ from damos_agent.model.status import (
     PolicyStatus,
     SchemeOutcome,
 )
-from damos_agent.model.units import ULONG_MAX, format_share, human_size, plural
-from damos_agent.model.userspace import Canaries
+from damos_agent.model.units import (
+    ULONG_MAX,
+    format_duration,
+    format_share,
+    human_size,
+    plural,
+)
+from damos_agent.model.userspace import Canaries, IdleBytes
 
 _COLORS = {
     PolicyState.ACTIVE: "green",
@@ -161,6 +167,8 @@ def _monitor(policy: PolicyStatus) -> Iterator[str]:
         )
     if policy.canaries and policy.canaries.sent_bytes:
         yield f"  {_canaries(policy.canaries)}"
+    if policy.ages:
+        yield f"  {_ages(policy.ages)}"
 
 
 def _canaries(canaries: Canaries) -> str:
@@ -169,6 +177,17 @@ def _canaries(canaries: Canaries) -> str:
         f"came back, {human_size(canaries.spared_bytes)} spared"
     )
     return f"{text}; {canaries.no_effect}" if canaries.no_effect else text
+
+
+def _ages(ages: Sequence[IdleBytes]) -> str:
+    """`idle for at least 4s: 64 MiB; of 80 MiB in all, without addresses`."""
+    *idle, everything = ages
+    parts = [
+        f"{format_duration(one.idle_us)}: {human_size(one.anonymous_bytes + one.file_bytes)}"
+        for one in idle
+    ]
+    whole = human_size(everything.anonymous_bytes + everything.file_bytes)
+    return f"idle for at least {', '.join(parts) or 'any time: nothing'}; of {whole} in all"
 
 
 def goal_text(goal: GoalStatus) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from damos_agent.config.document import Loc
 from damos_agent.config.issue import Issue
 from damos_agent.model.errors import UnsupportedError
-from damos_agent.model.policy import BackendChoice, PhysicalTarget, Policy, Scheme
+from damos_agent.model.policy import BackendChoice, PhysicalTarget, Policy, ProbeChoice, Scheme
+from damos_agent.userspace.capable import check_group, check_group_scheme, is_group
 from damos_agent.userspace.capable import check_policy as check_capable
 from damos_agent.userspace.capable import check_scheme as check_scheme_capable
 
@@ -27,6 +29,18 @@ def check_userspace(policy: Policy) -> Iterator[Issue]:
             yield Issue("DA035", (*_SPEC, "target"), error.message, error.hint or "")
     for index, scheme in enumerate(policy.schemes):
         yield from _check_scheme(scheme, (*_SPEC, "schemes", index))
+    if policy.monitoring.userspace.probe is ProbeChoice.MEMCG:
+        yield from _check_group(policy)
+
+
+def _check_group(policy: Policy) -> Iterator[Issue]:
+    """What cannot be done where memory has no addresses."""
+    if not is_group(policy):
+        at: Loc = (*_SPEC, "monitoring", "userspace", "probe")
+        yield from _complaint(lambda: check_group(policy), at)
+        return
+    for index, scheme in enumerate(policy.schemes):
+        yield from _complaint(partial(check_group_scheme, scheme), (*_SPEC, "schemes", index))
 
 
 def _check_scheme(scheme: Scheme, at: Loc) -> Iterator[Issue]:
@@ -45,7 +59,11 @@ def _check_scheme(scheme: Scheme, at: Loc) -> Iterator[Issue]:
 
 
 def _complaints(scheme: Scheme, at: Loc) -> Iterator[Issue]:
+    return _complaint(lambda: check_scheme_capable(scheme), at)
+
+
+def _complaint(check: Callable[[], object], at: Loc) -> Iterator[Issue]:
     try:
-        check_scheme_capable(scheme)
+        check()
     except UnsupportedError as error:
         yield Issue("DA035", at, error.message, error.hint or "")

@@ -53,7 +53,8 @@ class UserspaceShape(Shape):
 
     probe: ProbeChoice = described(
         "What tells whether memory was accessed. auto: the best that works here; pte is "
-        "experimental and used only when it is named.", ProbeChoice.AUTO,
+        "experimental and used only when it is named; memcg is for cgroups, units and containers.",
+        ProbeChoice.AUTO,
     )  # fmt: skip
     cpu: Share = described(
         "Share of one core that monitoring may take; it looks less often rather than take more.",

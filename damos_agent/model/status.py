@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from damos_agent.model.userspace import Canaries, Rung
+from damos_agent.model.userspace import Canaries, IdleBytes, Rung
 
 
 class PolicyState(StrEnum):
@@ -96,6 +96,7 @@ class PolicyStatus:
     cpu_bp: int | None = None
     notes: tuple[str, ...] = ()
     canaries: Canaries | None = None
+    ages: tuple[IdleBytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -253,7 +253,8 @@ class GroupContext:
         return planned.interval_us
 
     def _plan_agings(self) -> None:
-        asked, wanted = asked_us(self.policy), spacing_us(self.policy)
+        asked = asked_us(self.policy)
+        wanted = spacing_us(self.policy) if self._ages else asked
         planned = self._governor.plan_round(wanted, self._age_ns // 1_000, 0)
         self.stretch_reason = planned.reason
         if not planned.reason and wanted > asked:

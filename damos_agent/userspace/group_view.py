@@ -22,7 +22,7 @@ from damos_agent.userspace.memcg import Kind, sure_idle_us
 UNIT: Final = Intervals(100_000, 100_000)
 """Ages are counted in tenths of a second. One sample each: used, or not; rates are not known."""
 _STEP_US: Final = 1_000_000
-LONG_IDLE_US: Final = 1 << 50
+LONG_IDLE_US: Final = 1 << 47
 """Of memory whose age cannot be told: it satisfies every pattern."""
 
 
@@ -84,4 +84,6 @@ def histogram(slots: Iterable[Slot]) -> tuple[IdleBytes, ...]:
         anonymous += sums[second][0]
         file += sums[second][1]
         found.append(IdleBytes(second, anonymous, file))
+    if found and found[-1].idle_us:
+        found.append(IdleBytes(0, anonymous, file))
     return tuple(found)
