@@ -227,9 +227,9 @@ SENSE_CODES: Final[tuple[Row, ...]] = (
         "User space cannot do this",
         (
             "The policy asks for backend userspace, and there is no system call by which one "
-            "process could do this to another."
+            "process could do this to another, or the probe it names does not tell what it takes."
         ),
-        "Use backend: auto or kernel, or another action, filter or target.",
+        "Use backend: auto or kernel, or another action, filter, target or probe.",
     ),
     (
         "DA040",

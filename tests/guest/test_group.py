@@ -34,6 +34,7 @@ spec:
   target:
     cgroup: {{path: /work}}
   monitoring:
+    sampling_interval: 100ms
     aggregation_interval: 2s
     userspace: {{probe: memcg, cpu: 5%}}
   schemes:
