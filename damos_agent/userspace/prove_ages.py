@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from damos_agent.host.cgroup import read_hierarchy
 from damos_agent.host.filesystem import Filesystem
 from damos_agent.host.mglru import MIN_GENERATIONS, LruNode, command
 from damos_agent.host.roots import Roots
-from damos_agent.model.errors import DamosError, UnsupportedError
+from damos_agent.model.errors import DamosError, HostError, UnsupportedError
 from damos_agent.model.policy import CgroupTarget
 from damos_agent.userspace.group import Group
 from damos_agent.userspace.memcg import CgroupAges
@@ -36,13 +37,22 @@ def prove_ages(
     """
     if reason := ages.decline():
         raise UnsupportedError(reason)
-    command(fs, roots, "\n")  # no command, but refused where others would be
+    _check_writable(fs, roots)
     with _throw_away(fs, roots) as path:
         group = Group(fs, roots, CgroupTarget(path))
         if path and not group.find() and group.has_swap():
             procs = f"{group.directory}/cgroup.procs"
             with Specimen(half_bytes=HALF_BYTES, cgroup_procs=procs):
-                _compare(_aged(ages, path, sleep))
+                compare(_aged(ages, path, sleep))
+
+
+def _check_writable(fs: Filesystem, roots: Roots) -> None:
+    """By no command, which is EINVAL; on a file system that is only read, it is another error."""
+    try:
+        command(fs, roots, "\n")
+    except HostError as error:
+        if error.errno != errno.EINVAL:
+            raise
 
 
 def _aged(ages: CgroupAges, path: str, sleep: Callable[[float], None]) -> tuple[LruNode, ...]:
@@ -52,8 +62,11 @@ def _aged(ages: CgroupAges, path: str, sleep: Callable[[float], None]) -> tuple[
     return ages.read(path)
 
 
-def _compare(nodes: tuple[LruNode, ...]) -> None:
-    """The child's own memory, some MiB, is part of either half."""
+def compare(nodes: tuple[LruNode, ...]) -> None:
+    """Raise `UnsupportedError` unless both halves were told.
+
+    The child's own memory, some MiB, is part of either.
+    """
     old = young = 0
     for node in nodes:
         for one in node.generations:

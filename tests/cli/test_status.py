@@ -11,6 +11,7 @@ import pytest
 from damos_agent.cli.status_text import render, span
 from damos_agent.model.codec import decode
 from damos_agent.model.status import AgentStatus, PolicyState, PolicyStatus
+from damos_agent.model.userspace import IdleBytes
 from tests.cli.desk import OUTCOME, STATUS, Desk, agent
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -178,3 +179,17 @@ def test_one_is_singular_and_two_are_not() -> None:
 )  # fmt: skip
 def test_a_span_in_words(seconds: float, text: str) -> None:
     assert span(seconds) == text
+
+
+def test_a_cgroup_as_a_whole_tells_bytes_by_idle_time() -> None:
+    policy = replace(
+        STATUS.policies[0],
+        backend="userspace",
+        probe="memcg",
+        granularity="cgroup",
+        aggr_us=2_000_000,
+        ages=(IdleBytes(4_000_000, 60 << 20, 4 << 20), IdleBytes(0, 90 << 20, 6 << 20)),
+    )
+    told = click.unstyle(render(replace(STATUS, policies=(policy,)), 100))
+    assert "  probe memcg (per cgroup), ages by 2s\n" in told
+    assert "  idle for at least 4s: 64.0 MiB; of 96.0 MiB in all\n" in told
