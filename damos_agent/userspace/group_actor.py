@@ -14,7 +14,7 @@ from damos_agent.model.damon import Placement, SchemeSpec
 from damos_agent.model.policy import Action, Mode, Policy
 from damos_agent.userspace.brake import Brake
 from damos_agent.userspace.group import Group
-from damos_agent.userspace.group_view import Slot, slot_at
+from damos_agent.userspace.group_view import Row, Slot
 from damos_agent.userspace.memcg import CgroupAges, Kind
 from damos_agent.userspace.reclaim import STEP_BYTES, CgroupReclaimer
 
@@ -121,17 +121,17 @@ class GroupActor:
         self._group = group
         self._way = way
         self._clocks = clocks
-        self._slots: Sequence[Slot] = ()
+        self._row = Row()
         self._deadline_ns = 0
         self._now_us = 0
         self._spare = 0
         self._open = False
 
-    def begin_round(self, budget_us: int, slots: Sequence[Slot], now_us: int) -> None:
+    def begin_round(self, budget_us: int, row: Row, now_us: int) -> None:
         """Actions until the next call end after that time, pauses included."""
         self.took_ns = 0
         self.futile = False
-        self._slots = slots
+        self._row = row
         self._now_us = now_us
         self._deadline_ns = self._clocks.wall_ns() + budget_us * 1_000
         if self._acts:
@@ -145,7 +145,7 @@ class GroupActor:
         region: Region,
     ) -> Applied:
         """See `algo.actor.Actor`. Of a region that no longer is what it was, nothing is taken."""
-        slot, wish = slot_at(self._slots, region.start), self._wishes[scheme]
+        slot, wish = self._row.at(region.start), self._wishes[scheme]
         if self._filtered[scheme] and not self._passes(slot, wish):
             return _REJECTED
         if self._actions[scheme] == Action.STAT:

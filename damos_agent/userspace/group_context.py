@@ -27,9 +27,9 @@ from damos_agent.userspace.group_actor import FUTILE, BlindReclaim, Clocks, Evic
 from damos_agent.userspace.group_view import (
     LONG_IDLE_US,
     UNIT,
+    Row,
     Slot,
     histogram,
-    regions_of,
     slots_of,
 )
 from damos_agent.userspace.memcg import MEMCG, CgroupAges
@@ -85,6 +85,11 @@ class GroupContext:
         self.account = Account(self.policy.monitoring.userspace.cpu_bp)
         self._actor = self._make_actor(self.policy, self._group)
         self.retarget(work.processes)
+
+    @property
+    def provisional(self) -> bool:
+        """Whether there is a better way, which did not work."""
+        return bool(self._why)
 
     def turn(self, now_us: int, since_ns: int | None = None) -> None:
         """As `Context.turn`."""
@@ -228,7 +233,8 @@ class GroupContext:
             # It tells a place in a row that is another one by now.
             state.quota = replace(state.quota, resume=None)
         budget_us = min(self._governor.round_budget_us(), ROUND_US)
-        self._actor.begin_round(budget_us, self._slots, now_us)
+        row = Row(self._slots)
+        self._actor.begin_round(budget_us, row, now_us)
         round_ = Round(
             self._actor,
             now_us,
@@ -239,7 +245,7 @@ class GroupContext:
             size_limit=0,
             scores=self.schemes.scores,
         )
-        self.schemes.apply(round_, [(_EVERYBODY, regions_of(self._slots))])
+        self.schemes.apply(round_, [(_EVERYBODY, row.regions())])
         self._governor.acted(self._actor.took_ns)
 
     def _plan(self, look_ns: int, now_us: int) -> int:

@@ -57,19 +57,23 @@ def slots_of(nodes: Iterable[LruNode], *, swap: bool) -> tuple[Slot, ...]:
     return tuple(sorted(found, key=lambda slot: (slot.in_use, -slot.idle_us)))
 
 
-def regions_of(slots: Sequence[Slot]) -> list[Region]:
-    """A region for each, in their order."""
-    ends = accumulate(slot.size for slot in slots)
-    return [
-        Region(end - slot.size, end, int(slot.in_use), age=slot.idle_us // UNIT.aggr_us)
-        for slot, end in zip(slots, ends, strict=True)
-    ]
+class Row:
+    """Slots one behind the other."""
 
+    def __init__(self, slots: Sequence[Slot] = ()) -> None:
+        self.slots = tuple(slots)
+        self._ends = list(accumulate(slot.size for slot in slots))
 
-def slot_at(slots: Sequence[Slot], place: int) -> Slot:
-    """The one that `place` of the row is in."""
-    ends = list(accumulate(slot.size for slot in slots))
-    return slots[bisect_right(ends, place)]
+    def regions(self) -> list[Region]:
+        """A region for each, in their order."""
+        return [
+            Region(end - slot.size, end, int(slot.in_use), age=slot.idle_us // UNIT.aggr_us)
+            for slot, end in zip(self.slots, self._ends, strict=True)
+        ]
+
+    def at(self, place: int) -> Slot:
+        """The one that `place` is in."""
+        return self.slots[bisect_right(self._ends, place)]
 
 
 def histogram(slots: Iterable[Slot]) -> tuple[IdleBytes, ...]:

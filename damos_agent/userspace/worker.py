@@ -80,6 +80,8 @@ class Contexts:
             self._running.pop(name).close()
         for name in self._refused.keys() - self._works.keys():
             del self._refused[name]
+        for name in self._stand_ins.keys() - self._works.keys():
+            del self._stand_ins[name]
         for name, work in self._works.items():
             refused = self._refused.get(name)
             if refused is None or refused.work != work:
@@ -142,6 +144,7 @@ class Contexts:
             context.retarget(work.processes)
             return
         if context is not None:
+            again = again or _is_provisional(context)
             self._running.pop(work.policy.name).close()
         self._running[work.policy.name] = self._start(work, again=again)
 
@@ -201,10 +204,14 @@ def _needs_restart(context: AnyContext, new: Policy) -> bool:
 
     A stand-in gives way to a better probe, if that now works, at the next edit.
     """
-    old, probe = context.policy, new.monitoring.userspace.probe
-    if isinstance(context, GroupContext) and probe is ProbeChoice.AUTO and old != new:
+    old = context.policy
+    if _is_provisional(context) and old != new:
         return True
-    return old.monitoring.userspace.probe is not probe
+    return old.monitoring.userspace.probe is not new.monitoring.userspace.probe
+
+
+def _is_provisional(context: AnyContext) -> bool:
+    return isinstance(context, GroupContext) and context.provisional
 
 
 class Line:

@@ -10,7 +10,7 @@ from damos_agent.model.errors import UnsupportedError
 from damos_agent.model.policy import CgroupTarget, ContainerTarget, UnitTarget
 from damos_agent.model.userspace import IdleBytes
 from damos_agent.userspace.group import Group
-from damos_agent.userspace.group_view import histogram, regions_of, slot_at, slots_of
+from damos_agent.userspace.group_view import Row, histogram, slots_of
 from damos_agent.userspace.memcg import Kind
 from tests.host.fakes import FakeFilesystem
 
@@ -46,9 +46,10 @@ def test_the_longest_idle_come_first_and_those_in_use_last() -> None:
 
 def test_places_lead_back_to_slots() -> None:
     slots = slots_of((A, B), swap=True)
-    regions = regions_of(slots)
-    assert [slot_at(slots, region.start) for region in regions] == list(slots)
-    assert [slot_at(slots, region.end - 1) for region in regions] == list(slots)
+    row = Row(slots)
+    regions = row.regions()
+    assert [row.at(region.start) for region in regions] == list(slots)
+    assert [row.at(region.end - 1) for region in regions] == list(slots)
     assert [(r.age, r.nr_accesses) for r in regions] == [(41, 0), *[(20, 0)] * 4, *[(0, 1)] * 2]
 
 
