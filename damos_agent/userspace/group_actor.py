@@ -22,6 +22,7 @@ _NOTHING = Applied(applied=0, took_ns=0, touched=False)
 _NOT_NOW = Applied(applied=0, took_ns=0, touched=False, tried=0)
 _REJECTED = Applied(applied=0, took_ns=0, passed=0, touched=False, tried=0)
 _ANON_FIRST, _FILE_ONLY = 200, 0
+PROTECTED: Final = "what is left is protected by memory.min or memory.low"
 FUTILE: Final = "nothing could be taken: is there swap space left, or is all of it locked?"
 
 
@@ -45,8 +46,8 @@ class Wish:
 class Way(Protocol):
     """How memory is taken."""
 
-    def take(self, slot: Slot, wish: Wish, size: int) -> int:
-        """Take about `size` bytes; how many went, 0 when there is no more to be had.
+    def take(self, slot: Slot, wish: Wish, size: int) -> tuple[int, bool]:
+        """Take about `size` bytes; how many went, and whether more can be had.
 
         The call lasts until it is done: hand it a few MiB.
         """
@@ -59,11 +60,13 @@ class Eviction:
 
     ages: CgroupAges
 
-    def take(self, slot: Slot, wish: Wish, size: int) -> int:
+    def take(self, slot: Slot, wish: Wish, size: int) -> tuple[int, bool]:
         """See `Way`."""
         if slot.kind is None:
-            return 0
-        return self.ages.evict(slot.path, slot.kind, size, wish.min_idle_us, numa=slot.numa)
+            return 0, False
+        idle_us, numa = wish.min_idle_us, slot.numa
+        taken = self.ages.evict(slot.path, slot.kind, size, idle_us, numa=numa)
+        return taken, taken > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ class BlindReclaim:
     group: Group
     clocks: Clocks
 
-    def take(self, slot: Slot, wish: Wish, size: int) -> int:  # noqa: ARG002 - it has no choice
+    def take(self, slot: Slot, wish: Wish, size: int) -> tuple[int, bool]:  # noqa: ARG002 - it has no choice
         """See `Way`."""
         swappiness = None
         if len(wish.kinds) < len(Kind):
@@ -87,7 +90,9 @@ class BlindReclaim:
             swappiness,
             insists=swappiness is not None,
         )
-        return reclaimer.reclaim(size, 1 << 62).applied
+        done = reclaimer.reclaim(size, 1 << 62)
+        # Where it falls short the rest is in use: asked on, it would take that.
+        return done.applied, done.applied > 0 and not done.stopped
 
 
 def wish_of(policy: Policy, index: int, spec: SchemeSpec) -> Wish:
@@ -104,7 +109,8 @@ class GroupActor:
     """An `Actor` whose regions are places in a row of slots (`group_view`).
 
     `took_ns`: time of all actions of the round; `cpu_ns`: CPU time of this thread that went into
-    actions since it was set to 0. `futile`: the round took nothing although there was something.
+    actions since it was set to 0. Of the latest round: `futile`, it took nothing although there was
+    something; `protected`, it ended at memory.min or memory.low.
     """
 
     def __init__(
@@ -112,7 +118,6 @@ class GroupActor:
     ) -> None:
         self.took_ns = 0
         self.cpu_ns = 0
-        self.futile = False
         self.brake = Brake()
         self._acts = policy.mode is Mode.ENFORCE
         self._actions = [spec.action for spec in specs]
@@ -124,13 +129,24 @@ class GroupActor:
         self._row = Row()
         self._deadline_ns = 0
         self._now_us = 0
-        self._spare = 0
+        self._spare = 1
+        self._tried = self._taken = 0
         self._open = False
+
+    @property
+    def futile(self) -> bool:
+        """See the class."""
+        return self._tried > 0 and not self._taken
+
+    @property
+    def protected(self) -> bool:
+        """See the class."""
+        return self._spare <= 0
 
     def begin_round(self, budget_us: int, row: Row, now_us: int) -> None:
         """Actions until the next call end after that time, pauses included."""
         self.took_ns = 0
-        self.futile = False
+        self._tried = self._taken = 0
         self._row = row
         self._now_us = now_us
         self._deadline_ns = self._clocks.wall_ns() + budget_us * 1_000
@@ -170,7 +186,7 @@ class GroupActor:
         while tried < size and not self._over():
             begun_ns = self._clocks.wall_ns()
             step = min(STEP_BYTES, size - tried, self._spare)
-            taken = self._way.take(slot, wish, step)
+            taken, more = self._way.take(slot, wish, step)
             worked_ns = self._clocks.wall_ns() - begun_ns
             took_ns += worked_ns
             applied += taken
@@ -179,10 +195,13 @@ class GroupActor:
             self._spare -= taken
             self.brake.took(taken)
             self._open = self.brake.look(self._group.refaulted(), self._now_us)
-            if not taken:
-                self.futile = True
+            if not more:
+                # Without ages it is all one: the round is over.
+                self._open &= slot.kind is not None
                 break
             if worked_ns > 0:
                 self._clocks.sleep(worked_ns / 1e9)
+        self._tried += tried
+        self._taken += applied
         passed = size if wish.kinds != frozenset(Kind) else None
         return Applied(applied, took_ns, passed, touched=False, tried=tried)

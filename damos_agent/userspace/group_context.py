@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from damos_agent.algo.turn import Round
+from damos_agent.host.mglru import LruNode
 from damos_agent.model.damon import Placement, SchemeStats
 from damos_agent.model.errors import HostError, UnsupportedError
 from damos_agent.model.policy import Mode, Policy
@@ -23,7 +24,14 @@ from damos_agent.userspace.context import ACTION_BP, ROUND_US, Tools
 from damos_agent.userspace.effect import PAGE_BYTES
 from damos_agent.userspace.governor import Governor, Wanted
 from damos_agent.userspace.group import Group
-from damos_agent.userspace.group_actor import FUTILE, BlindReclaim, Clocks, Eviction, GroupActor
+from damos_agent.userspace.group_actor import (
+    FUTILE,
+    PROTECTED,
+    BlindReclaim,
+    Clocks,
+    Eviction,
+    GroupActor,
+)
 from damos_agent.userspace.group_view import (
     LONG_IDLE_US,
     UNIT,
@@ -208,7 +216,7 @@ class GroupContext:
         if self._ages is None or now_us + _PROMPT_US < due_us:
             return 0
         begun_ns = self._tools.cpu_ns()
-        self._ages.age_nodes(self._ages.read_tree(self._path()))
+        self._ages.age_nodes(self._nodes(self._ages))
         took_ns = self._tools.cpu_ns() - begun_ns
         self._age_ns = (3 * self._age_ns + took_ns) // 4 if self._age_ns else took_ns
         self._aged_us = now_us
@@ -218,12 +226,17 @@ class GroupContext:
     def _look(self) -> tuple[Slot, ...]:
         if self._ages is None:
             size = self._group.current()
-            return (Slot(self._path(), 0, None, size, LONG_IDLE_US, in_use=False),) if size else ()
-        nodes = self._ages.read_tree(self._path())
-        if not self._group.whole:
-            nodes = tuple(one for one in nodes if one.path.rstrip("/") == self._path())
+            return (
+                (Slot(self._group.path or "", 0, None, size, LONG_IDLE_US, in_use=False),)
+                if size
+                else ()
+            )
         self._swap = self._group.has_swap()
-        return slots_of(nodes, swap=self._swap)
+        return slots_of(self._nodes(self._ages), swap=self._swap)
+
+    def _nodes(self, ages: CgroupAges) -> tuple[LruNode, ...]:
+        path = self._group.path or ""
+        return ages.read_tree(path) if self._group.whole else ages.read(path)
 
     def _apply(self, now_us: int) -> None:
         self._tick += self.schemes.ticks
@@ -263,18 +276,10 @@ class GroupContext:
         wanted = spacing_us(self.policy) if self._ages else asked
         planned = self._governor.plan_round(wanted, self._age_ns // 1_000, 0)
         self.stretch_reason = planned.reason
-        if not planned.reason and wanted > asked:
-            self.stretch_reason = (
-                "four generations tell ages up to twice the time between two agings: aged once in "
-                f"{format_duration(wanted // 1_000_000 * 1_000_000)}"
-            )
-        self.spacing_us, self.stretched = planned.interval_us, planned.interval_us / asked
+        self.spacing_us, self.stretched = planned.interval_us, planned.interval_us / wanted
         self.look_us = self.spacing_us // max(self.spacing_us // asked, 1)
         self.schemes.ticks = max(self.look_us // UNIT.sample_us, 1)
         self.schemes.renew(self.policy, UNIT)
-
-    def _path(self) -> str:
-        return self._group.path or ""
 
     def _stats(self) -> tuple[SchemeStats, ...]:
         stats = self.schemes.stats()
@@ -282,7 +287,13 @@ class GroupContext:
         return stats if self._ages else tuple(replace(one, tried_bytes=None) for one in stats)
 
     def _notes(self) -> tuple[str, ...]:
-        found = [self._absent, self._actor.brake.held, FUTILE if self._actor.futile else ""]
+        actor = self._actor
+        found = [
+            self._absent,
+            actor.brake.held,
+            FUTILE if actor.futile else "",
+            PROTECTED if actor.protected else "",
+        ]
         if self._ages is None:
             found.append(
                 f"ages cannot be told ({self._why}): memory.reclaim takes what the kernel "
@@ -292,4 +303,9 @@ class GroupContext:
             found.append(f"it is served as a whole: {self._why}")
         if self._ages and self._slots and not self._swap:
             found.append("no swap space is left: anonymous memory is neither aged nor taken")
+        if self._ages and self.spacing_us >= _AGED_TWICE * asked_us(self.policy):
+            found.append(
+                "ages are told up to twice the time between two agings: once in "
+                f"{format_duration(self.spacing_us // 1_000_000 * 1_000_000)}"
+            )
         return tuple(filter(None, found))
