@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -20,16 +20,14 @@ from damos_agent.userspace.memcg import CgroupAges
 from damos_agent.userspace.specimen import Specimen
 
 WAIT_S: Final = 0.3
-"""From one aging to the next; the child must go over its hot half meanwhile."""
+"""From one aging to the next, at least."""
 HALF_BYTES: Final = 16 << 20
 _AGINGS: Final = 3
 _LEAST: Final = 0.9
 _REMOVALS: Final = 20
 
 
-def prove_ages(
-    ages: CgroupAges, fs: Filesystem, roots: Roots, *, sleep: Callable[[float], None] = time.sleep
-) -> None:
+def prove_ages(ages: CgroupAges, fs: Filesystem, roots: Roots) -> None:
     """Raise `UnsupportedError`, with what was measured, unless hot reads hot and cold reads cold.
 
     Where no cgroup can be made, or there is no swap, without which anonymous memory has no age, it
@@ -42,8 +40,8 @@ def prove_ages(
         group = Group(fs, roots, CgroupTarget(path))
         if path and not group.find() and group.has_swap():
             procs = f"{group.directory}/cgroup.procs"
-            with Specimen(half_bytes=HALF_BYTES, cgroup_procs=procs):
-                compare(_aged(ages, path, sleep))
+            with Specimen(half_bytes=HALF_BYTES, cgroup_procs=procs) as specimen:
+                compare(_aged(ages, path, specimen))
 
 
 def _check_writable(fs: Filesystem, roots: Roots) -> None:
@@ -55,9 +53,9 @@ def _check_writable(fs: Filesystem, roots: Roots) -> None:
             raise
 
 
-def _aged(ages: CgroupAges, path: str, sleep: Callable[[float], None]) -> tuple[LruNode, ...]:
+def _aged(ages: CgroupAges, path: str, specimen: Specimen) -> tuple[LruNode, ...]:
     for _ in range(_AGINGS):
-        sleep(WAIT_S)
+        specimen.rest(WAIT_S)
         ages.age_nodes(ages.read(path))
     return ages.read(path)
 
