@@ -124,6 +124,24 @@ def test_by_age_the_cold_goes_at_the_quota_s_rate_and_a_new_cgroup_is_followed(r
 
 
 @newest
+@pytest.mark.usefixtures("debugfs")
+def test_it_stands_in_where_no_process_bears_to_be_looked_at(rig: Rig) -> None:
+    """By the governor's word: a walk would hold up a process longer than the policy allows."""
+    with cgroup("work") as directory:
+        hot, cold = hot_and_cold(rig, directory)
+        rig.put("reclaim", POLICY.replace("probe: memcg", "stall: 10us"))
+        rig.start()
+        wait_for("the cgroup to be served", lambda: rig.status().policies[0].probe == "memcg")
+        (now,) = rig.status().policies
+        print(now.notes)
+        assert any("served as a whole" in note and "stall" in note for note in now.notes)
+        wait_until_it_goes(hot, cold)
+        hot.end()
+        cold.end()
+    assert rig.stop() == 0
+
+
+@newest
 def test_without_ages_memory_reclaim_works_by_the_quota(rig: Rig) -> None:
     """Which of its memory, the kernel chooses. Nothing is mounted where ages could be read."""
     with cgroup("work") as directory:
