@@ -20,6 +20,8 @@ MIN_GENERATIONS: Final = 2
 """So many youngest generations are never evicted (MIN_NR_GENS)."""
 
 _CORE: Final = 0x1
+_MM_WALK: Final = 0x2
+_INIT_NAMESPACE: Final = "cgroup:[4026531835]"  # PROC_CGROUP_INIT_INO
 _MEMCG: Final = re.compile(r"memcg +(\d+) (.*)")
 _NODE: Final = re.compile(r" node +(\d+)")
 _GENERATION: Final = re.compile(r" +(\d+) +(\d+) +(\d+)x? +(\d+)")
@@ -88,8 +90,20 @@ def parse_lru_gen(text: str, page_bytes: int) -> tuple[LruNode, ...]:
 
 def is_enabled(fs: Filesystem, roots: Roots) -> bool:
     """Whether the kernel uses it at all (`/sys/kernel/mm/lru_gen/enabled`)."""
-    text = read_if_there(fs, f"{roots.sysfs}/kernel/mm/lru_gen/enabled")
-    return text is not None and bool(int(text, 16) & _CORE)
+    return bool(_capabilities(fs, roots) & _CORE)
+
+
+def walks_page_tables(fs: Filesystem, roots: Roots) -> bool:
+    """Whether agings look at accessed bits at all; else they make everything old."""
+    return bool(_capabilities(fs, roots) & _MM_WALK)
+
+
+def sees_own_paths(fs: Filesystem, roots: Roots) -> bool:
+    """Whether its paths are those we see: not in a cgroup namespace other than the first."""
+    try:
+        return fs.readlink(f"{roots.proc}/self/ns/cgroup") == _INIT_NAMESPACE
+    except OSError:
+        return True  # no such namespaces in this kernel
 
 
 def read_lru_gen(fs: Filesystem, roots: Roots) -> tuple[LruNode, ...]:
@@ -144,6 +158,11 @@ def evict_command(node: LruNode, generation: int, swappiness: str, pages: int) -
     if generation > node.youngest - MIN_GENERATIONS:
         raise ValueError(f"generation {generation} of {node.path} is too young to be evicted")
     return f"- {node.memcg} {node.node} {generation} {swappiness} {pages}"
+
+
+def _capabilities(fs: Filesystem, roots: Roots) -> int:
+    text = read_if_there(fs, f"{roots.sysfs}/kernel/mm/lru_gen/enabled")
+    return int(text, 16) if text else 0
 
 
 def _path(roots: Roots) -> str:

@@ -24,6 +24,8 @@ from damos_agent.host.mglru import (
     find_tree,
     is_enabled,
     read_lru_gen,
+    sees_own_paths,
+    walks_page_tables,
 )
 from damos_agent.host.roots import Roots
 from damos_agent.model.errors import HostError, UnsupportedError
@@ -124,6 +126,10 @@ class CgroupAges:
         """Why it cannot be used here; empty if it can. Raises only what a broken machine raises."""
         if not is_enabled(self._fs, self._roots):
             return "the multi-gen LRU is not built in or not enabled"
+        if not walks_page_tables(self._fs, self._roots):
+            return "the multi-gen LRU does not walk page tables here (bit 0x2 of its switch)"
+        if not sees_own_paths(self._fs, self._roots):
+            return "the agent is in a cgroup namespace: its paths are not the multi-gen LRU's"
         try:
             read_lru_gen(self._fs, self._roots)
         except (HostError, UnsupportedError) as error:

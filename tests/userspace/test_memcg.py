@@ -179,10 +179,15 @@ def test_the_cgroups_below_are_part_of_the_tree() -> None:
 
 def test_why_it_declines() -> None:
     kernel = Kernel()
+    kernel.links["/proc/self/ns/cgroup"] = "cgroup:[4026531835]"
     ages = CgroupAges(kernel, Roots())
     assert ages.info.name == "memcg"
     assert ages.decline() == ""
     kernel.files[PATH] = 1  # EPERM
     assert "lockdown" in ages.decline()
+    kernel.links["/proc/self/ns/cgroup"] = "cgroup:[4026532288]"
+    assert "namespace" in ages.decline()
+    kernel.files["/sys/kernel/mm/lru_gen/enabled"] = "0x0005\n"
+    assert "page tables" in ages.decline()
     kernel.files["/sys/kernel/mm/lru_gen/enabled"] = "0x0000\n"
     assert "not enabled" in ages.decline()
