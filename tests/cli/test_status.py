@@ -191,5 +191,5 @@ def test_a_cgroup_as_a_whole_tells_bytes_by_idle_time() -> None:
         ages=(IdleBytes(4_000_000, 60 << 20, 4 << 20), IdleBytes(0, 90 << 20, 6 << 20)),
     )
     told = click.unstyle(render(replace(STATUS, policies=(policy,)), 100))
-    assert "  probe memcg (per cgroup), ages by 2s\n" in told
+    assert "  probe memcg (tells by cgroup), " in told
     assert "  idle for at least 4s: 64.0 MiB; of 96.0 MiB in all\n" in told
