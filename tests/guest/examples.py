@@ -32,14 +32,15 @@ _ZRAM_CONTROL = Path("/sys/class/zram-control")
 
 
 def example(name: str, edits: Edits) -> str:
-    """policies/NAME.yaml with these edits, and with wider quotas of time.
+    """policies/NAME.yaml with these edits, and with ten times its quotas of time.
 
-    An emulated processor is some hundred times slower, so that their milliseconds are too few.
+    An emulated processor is that much slower, so that their milliseconds are too few.
     """
     document = yaml.safe_load((PROJECT / f"policies/{name}.yaml").read_text())
     for scheme in document["spec"]["schemes"]:
         if "time" in scheme.get("quota", {}):
-            scheme["quota"]["time"] = "500ms"
+            time_ms = int(scheme["quota"]["time"].removesuffix("ms"))
+            scheme["quota"]["time"] = f"{min(10 * time_ms, 500)}ms"
     for path, value in edits.items():
         _edit(document["spec"], path.split("."), value)
     return yaml.safe_dump(document, sort_keys=False)
