@@ -31,7 +31,9 @@ def _add_touching(made: argparse.ArgumentParser) -> None:
     made.add_argument("--write", action="store_true", help="write one byte per page, else read")
     made.add_argument("--pause", type=float, default=0.02, help="seconds between rounds")
     made.add_argument(
-        "--flush", action="store_true", help="empty the TLB after each round: for emulated guests"
+        "--flush",
+        action="store_true",
+        help="empty the TLB after each round: what stays in it shows no access",
     )
     made.add_argument("--seconds", type=float, default=float("inf"), help="end after that time")
     made.add_argument(

@@ -58,7 +58,7 @@ def check_rounds(load: Load, count: int, rounds: int = 1) -> None:
 @pytest.mark.parametrize("kind", ["anon", "shared", "private"])
 def test_hot_and_cold(kind: str, write: tuple[str, ...], options: tuple[str, ...]) -> None:
     """In one mapping or three, of each kind."""
-    with start(HOT_COLD, kind, "--stepped", *write, *options) as load:
+    with start(HOT_COLD, kind, "--stepped", "--flush", *write, *options) as load:
         assert len(load.parts()) == (3 if options else 1)
         check_rounds(load, 2)
 
@@ -67,7 +67,7 @@ def test_hot_and_cold(kind: str, write: tuple[str, ...], options: tuple[str, ...
 @pytest.mark.parametrize("rounds", [1, 2])
 def test_stairs(rounds: int) -> None:
     """Each step at its time, and when several rounds are looked at together."""
-    with start(Stairs(16 * MIB, 4), "anon", "--stepped", "--gap", "1M") as load:
+    with start(Stairs(16 * MIB, 4), "anon", "--stepped", "--flush", "--gap", "1M") as load:
         check_rounds(load, 8, rounds)
 
 
@@ -78,7 +78,7 @@ def test_stairs(rounds: int) -> None:
 )
 def test_wandering_and_scattered(layout: Layout) -> None:
     """In one mapping, whose sum is compared."""
-    with start(layout, "anon", "--stepped") as load:
+    with start(layout, "anon", "--stepped", "--flush") as load:
         check_rounds(load, 4)
 
 
@@ -86,7 +86,7 @@ def test_wandering_and_scattered(layout: Layout) -> None:
 def test_files_on_disk(tmp_path: Path) -> None:
     """Two processes that share one: each has accessed bits of its own."""
     with start_many(
-        2, HOT_COLD, "shared", "--stepped", "--gap", "1M", "--file", f"{tmp_path}/f"
+        2, HOT_COLD, "shared", "--stepped", "--flush", "--gap", "1M", "--file", f"{tmp_path}/f"
     ) as loads:
         check_rounds(loads[0], 2)
         Path(f"/proc/{loads[1].pid}/clear_refs").write_text("1")
@@ -97,7 +97,7 @@ def test_files_on_disk(tmp_path: Path) -> None:
 @needs_clear_refs
 def test_huge_pages() -> None:
     """One accessed bit for 2 MiB: a hot MiB makes all of it look accessed."""
-    with start(HotCold(16 * MIB, 5 * MIB, 4 * MIB), "thp", "--stepped") as load:
+    with start(HotCold(16 * MIB, 5 * MIB, 4 * MIB), "thp", "--stepped", "--flush") as load:
         if load.told["huge"] != 16 * MIB:
             pytest.skip("the machine gave no huge pages")
         assert load.base % HUGE == 0
