@@ -43,6 +43,8 @@ from tests.vm.guestlib import cgroup
 # In virtual time, waiting costs nothing and a busy host changes nothing.
 MACHINE = {"numa_nodes": 2, "memory_mib": 1024, "virtual_time": True}
 everywhere = pytest.mark.guest(**MACHINE)
+# A guest of its own, whose memory nobody has used before.
+alone = pytest.mark.guest(**{**MACHINE, "memory_mib": 960})
 newest = pytest.mark.guest(kernels=("7.3",), **MACHINE)
 before_goals = pytest.mark.guest(kernels=("6.12",), **MACHINE)
 
@@ -203,7 +205,7 @@ def test_hot_memory_gets_huge_pages_and_cold_memory_does_not(rig: Rig) -> None:
     rig.close()
 
 
-@everywhere
+@alone
 def test_hot_memory_moves_up_the_lru_lists_and_idle_memory_down(rig: Rig) -> None:
     """lru-sort: within its watermarks, nothing of it is reclaim."""
     name = "lru-sort"
