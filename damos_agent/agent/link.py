@@ -11,17 +11,22 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from damos_agent.agent.events import Event, Logger, emit
 from damos_agent.algo.backoff import Backoff
+from damos_agent.host.filesystem import RealFilesystem
+from damos_agent.host.process import read_stat
 from damos_agent.host.roots import Roots
 from damos_agent.model.codec import decode, encode
 from damos_agent.model.userspace import Ask, Message, Orders, Report, Work
 
 PATIENCE_US = 120_000_000
 """A question unanswered for so long means that the monitor hangs."""
+PATIENCE_BUSY_US = 10 * PATIENCE_US
+"""While it wants to run, it is rather the machine that has no time for it."""
 _SEND_S = 5.0
 _BUFFER = 1 << 20
 
@@ -48,7 +53,11 @@ class _Child:
 class MonitorLink:
     """One per agent. `report` is the last thing heard; `failure` why there is no monitor."""
 
-    def __init__(self, roots: Roots, logger: Logger) -> None:
+    def __init__(
+        self, roots: Roots, logger: Logger, is_busy: Callable[[int], bool] | None = None
+    ) -> None:
+        """`is_busy`: whether the process of that pid runs or waits for a processor."""
+        self._is_busy = is_busy or _is_busy
         self._roots = roots
         self._logger = logger
         self._child: _Child | None = None
@@ -98,7 +107,7 @@ class MonitorLink:
         """Ask for a report; the number its answer will carry. A monitor that hangs is replaced."""
         if self._child is None:
             return self._asked
-        if self._waiting_since is not None and now_us - self._waiting_since > PATIENCE_US:
+        if self._hangs(self._child.process.pid, now_us):
             self._lost("it did not answer", now_us)
             return self._asked
         self._asked += 1
@@ -106,6 +115,12 @@ class MonitorLink:
             self._waiting_since = now_us
         self._send(Ask(self._asked, snapshots), now_us)
         return self._asked
+
+    def _hangs(self, pid: int, now_us: int) -> bool:
+        if self._waiting_since is None:
+            return False
+        waited_us = now_us - self._waiting_since
+        return waited_us > PATIENCE_US and (waited_us > PATIENCE_BUSY_US or not self._is_busy(pid))
 
     def receive(self, now_us: int) -> bool:
         """Take what is there to read; whether a new report came or the monitor ended."""
@@ -206,7 +221,13 @@ class MonitorLink:
 def _kill(child: _Child) -> None:
     child.socket.close()
     child.process.kill()
-    child.process.wait()
+    with suppress(subprocess.TimeoutExpired):  # in the kernel, from where it does not return yet
+        child.process.wait(_SEND_S)
+
+
+def _is_busy(pid: int) -> bool:
+    stat = read_stat(RealFilesystem(), Roots(), pid)
+    return stat is not None and stat.state == "R"
 
 
 def _ending(process: subprocess.Popen[bytes]) -> str:

@@ -56,7 +56,7 @@ def now_us() -> int:
     return time.monotonic_ns() // 1_000
 
 
-def hear(link: MonitorLink, until: Callable[[], bool], seconds: float = 20) -> None:
+def hear(link: MonitorLink, until: Callable[[], bool], seconds: float = 120) -> None:
     """Ask every half second, until that holds."""
     end_s = time.monotonic() + seconds
     while not until():
@@ -97,7 +97,7 @@ def test_killed(link: MonitorLink, tmp_path: Path) -> None:
         first = link.pid
         assert first is not None
         os.kill(first, signal.SIGKILL)
-        hear(link, lambda: link.pid is None, 5)
+        hear(link, lambda: link.pid is None, 60)
         assert "killed by signal 9" in link.failure
         retry_us = link.retry_us
         assert retry_us is not None
@@ -114,12 +114,31 @@ def test_how_it_ended_is_told_also_when_only_asking_finds_out(link: MonitorLink)
         link.order([Work(VMA, (load.placement(),))], now_us())
         assert link.pid is not None
         os.kill(link.pid, signal.SIGKILL)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while link.pid is not None:
             assert time.monotonic() < deadline
             link.ask(now_us())
             time.sleep(0.01)
         assert "killed by signal 9" in link.failure
+
+
+@pytest.mark.parametrize(("busy", "patience_s"), [(False, 120), (True, 1200)])
+def test_silence_is_put_up_with_longer_from_one_that_wants_to_run(
+    tmp_path: Path, busy: bool, patience_s: int
+) -> None:
+    """Stopped here, so that it cannot answer; the clock is ours."""
+    link = MonitorLink(Roots(run=str(tmp_path)), _logger(), lambda _: busy)
+    with start(LAYOUT) as load:
+        begun_us = now_us()
+        link.order([Work(VMA, (load.placement(),))], begun_us)
+        assert link.pid is not None
+        os.kill(link.pid, signal.SIGSTOP)
+        link.ask(begun_us + (patience_s - 1) * 1_000_000)
+        assert link.pid is not None
+        link.ask(begun_us + (patience_s + 1) * 1_000_000)
+        assert link.pid is None
+        assert "did not answer" in link.failure
+        link.close()
 
 
 def test_terminated(link: MonitorLink, tmp_path: Path) -> None:
@@ -130,7 +149,7 @@ def test_terminated(link: MonitorLink, tmp_path: Path) -> None:
         assert len(locks(tmp_path)) == 1
         assert link.pid is not None
         os.kill(link.pid, signal.SIGTERM)
-        hear(link, lambda: link.pid is None, 5)
+        hear(link, lambda: link.pid is None, 60)
         assert "exit status 0" in link.failure
         assert locks(tmp_path) == []
 
