@@ -391,7 +391,8 @@ _POLICY = {
     ),
     Event.POLICIES_OVERLAP: EventSpec(
         Level.WARNING,
-        "Enforcing policies act on the same processes. All of them go on.",
+        "Enforcing policies act on the same processes. In the kernel all of them go on, in user "
+        "space one.",
         {
             "policies": _texts("their names"),
             "pids": Field(Kind.INTEGERS, "processes they have in common; at most 16"),

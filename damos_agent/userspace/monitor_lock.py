@@ -112,6 +112,13 @@ def _is_at(descriptor: int, path: str) -> bool:
 
 def _held(path: str, holder: str) -> OwnershipError:
     target = os.path.basename(path).partition("-")[0]
+    if holder == str(os.getpid()):
+        return OwnershipError(
+            f"process {target} is watched already, for another policy",
+            path=path,
+            hint="in user space a process is served by one policy: put the schemes into one, or "
+            "narrow a target",
+        )
     return OwnershipError(
         f"process {target} is watched already, by process {holder or 'unknown'}",
         path=path,
