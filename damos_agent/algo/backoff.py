@@ -15,7 +15,7 @@ class Backoff:
     failures: int = 0
     until_us: int = 0
 
-    def failed(self, now_us: int) -> Backoff:
-        """One more failure: waits double from 1 s to 60 s."""
-        wait = min(_FIRST_US << min(self.failures, 10), _MOST_US)
+    def failed(self, now_us: int, most_us: int = _MOST_US) -> Backoff:
+        """One more failure: waits double from 1 s to 60 s, or to `most_us`."""
+        wait = min(_FIRST_US << min(self.failures, 32), most_us)
         return Backoff(self.failures + 1, now_us + wait)

@@ -13,6 +13,7 @@ from damos_agent.algo.aim import in_order
 from damos_agent.algo.lower import Intervals
 from damos_agent.algo.region import Region
 from damos_agent.algo.turn import Round
+from damos_agent.host.capability import CAP_SYS_ADMIN, has_capability
 from damos_agent.host.filesystem import Filesystem
 from damos_agent.host.roots import Roots
 from damos_agent.model.damon import Placement
@@ -45,6 +46,10 @@ ACTION_BP: Final = 5_000
 """Actions may take half a core at most, whatever the policy's quota allows."""
 ROUND_US: Final = 500_000
 """A round of actions lasts no longer: meanwhile nothing else is looked at."""
+_NO_FRAMES: Final = (
+    "without CAP_SYS_ADMIN page frames are not shown: memory that cannot be paged out looks as if "
+    "it came back at once, and is left alone"
+)
 _OPENING_NS: Final = 5_000_000
 """CPU time after which opening processes is left for later."""
 
@@ -81,8 +86,9 @@ class Context(ABC):
         self.notes: dict[str, None] = {}
         self.now_us = 0
         self.odd_ns = 0
-        self._work_us = 0
+        self._work_us = self._open_us = 0
         self._dropped = False
+        self._blind = has_capability(tools.fs, tools.roots, CAP_SYS_ADMIN) is False
         self._last_window: tuple[Intervals, list[tuple[int, ...]]] = (intervals, [])
         self.watched = Watched(tools.roots.run, self._open, self._most_targets())
         self.governor = self._govern()
@@ -96,7 +102,7 @@ class Context(ABC):
     @property
     def due_us(self) -> int:
         """See the class."""
-        return min(self._work_us, self.watched.next_us)
+        return min(self._work_us, max(self.watched.next_us, self._open_us))
 
     @property
     def targets(self) -> dict[Placement, Target]:
@@ -135,7 +141,7 @@ class Context(ABC):
         begun = self.tools.cpu_ns() if since_ns is None else since_ns
         self.now_us = now_us
         self._actor.cpu_ns = self.odd_ns = 0
-        if now_us >= self.watched.next_us:
+        if now_us >= max(self.watched.next_us, self._open_us):
             self._open_missing()
         resting_us = self.schemes.rest_us(now_us)
         working = now_us >= self._work_us
@@ -146,6 +152,7 @@ class Context(ABC):
         self._follow_dropped()
         spent = self.tools.cpu_ns() - begun - self._actor.cpu_ns
         debt_us = self.account.spend(spent, now_us)
+        self._open_us = now_us + debt_us  # a storm of processes is no reason to overspend
         if working:
             self._work_us = now_us + (resting_us or self.plan(spent - self.odd_ns, now_us, debt_us))
 
@@ -253,7 +260,7 @@ class Context(ABC):
             schemes=self.schemes.stats(),
             stretched=round(self.stretched, 2),
             stretch_reason=self.stretch_reason,
-            cpu_bp=self.account.spent_bp,
+            cpu_bp=self.account.spent_bp if self.targets else 0,
             stall_us=self.stall_us,
             notes=self._notes(),
             canaries=Canaries(
@@ -304,7 +311,8 @@ class Context(ABC):
         left_out = dict.fromkeys(self.watched.left_out.values()) if self.targets else {}
         actions = (note(scheme.action) for scheme in self.policy.schemes)
         enforced = actions if self.policy.mode is Mode.ENFORCE else ()
-        return tuple(dict.fromkeys((*filter(None, enforced), *self.notes, *left_out)))
+        frames = [_NO_FRAMES] if self._blind and self.policy.mode is Mode.ENFORCE else []
+        return tuple(dict.fromkeys((*filter(None, enforced), *frames, *self.notes, *left_out)))
 
     def _make_actor(self, policy: Policy) -> FilteringActor:
         specs = shape(policy, self.intervals)

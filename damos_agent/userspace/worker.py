@@ -41,6 +41,9 @@ from damos_agent.userspace.probe import Granularity
 
 _PR_SET_PDEATHSIG: Final = 1
 _CHUNK: Final = 1 << 16
+_LONGEST_US: Final = 3_600_000_000
+_PROVEN_US: Final = 600_000_000
+"""What starts well and then fails is tried ever more rarely, until it has run for so long."""
 
 AnyContext = Context | GroupContext
 
@@ -64,6 +67,7 @@ class Contexts:
         self._running: dict[str, AnyContext] = {}
         self._refused: dict[str, _Refused] = {}
         self._stand_ins: dict[str, Backoff] = {}
+        self._failures: dict[str, tuple[Policy, Backoff]] = {}
         self._accounted_ns = tools.cpu_ns()
 
     @property
@@ -82,6 +86,9 @@ class Contexts:
             del self._refused[name]
         for name in self._stand_ins.keys() - self._works.keys():
             del self._stand_ins[name]
+        for name, (policy, _) in tuple(self._failures.items()):
+            if name not in self._works or self._works[name].policy != policy:
+                del self._failures[name]
         for name, work in self._works.items():
             refused = self._refused.get(name)
             if refused is None or refused.work != work:
@@ -99,9 +106,14 @@ class Contexts:
                 context.turn(now_us(), self._accounted_ns)
             except (DamosError, OSError) as error:
                 # One policy's trouble, a lost privilege for instance, is not the others'.
-                self._refuse(self._works[name], error, now_us())
+                self._refuse(self._works[name], error, now_us(), running=True)
             else:
                 self._stand_in_for(name, context, now_us())
+                if (
+                    name in self._failures
+                    and self._failures[name][1].until_us < now_us() - _PROVEN_US
+                ):
+                    del self._failures[name]
             # Whoever comes next also pays for what is done in between.
             self._accounted_ns = self._tools.cpu_ns()
 
@@ -127,13 +139,19 @@ class Contexts:
         # budget, or the first look would be followed by minutes of silence.
         self._accounted_ns += self._tools.cpu_ns() - begun_ns
 
-    def _refuse(self, work: Work, error: Exception, now_us: int) -> None:
+    def _refuse(self, work: Work, error: Exception, now_us: int, *, running: bool = False) -> None:
+        """`running`: it started well, so that another start will tell nothing."""
         name = work.policy.name
         context = self._running.pop(name, None)
         if context is not None:
             context.close()
         before = self._refused.get(name)
-        backoff = (before.backoff if before else Backoff()).failed(now_us)
+        if running:
+            _, known = self._failures.get(name, (work.policy, Backoff()))
+            backoff = known.failed(now_us, _LONGEST_US)
+            self._failures[name] = (work.policy, backoff)
+        else:
+            backoff = (before.backoff if before else Backoff()).failed(now_us)
         self._refused[name] = _Refused(work, str(error), backoff)
 
     def _serve(self, work: Work, *, again: bool) -> None:

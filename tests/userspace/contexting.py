@@ -82,6 +82,7 @@ class FakeMachine:
     now_us: int = 1_000_000
     cpu_ns: int = 0
     foreign: bool = False
+    opening_ns: int = 0
     tick_ns: int = 0
     region_ns: int = 0
     maps_ns: int = 0
@@ -301,6 +302,7 @@ class FakeMappingSampler:
 
 
 def _opened(machine: FakeMachine, process: Placement) -> FakeProcess:
+    machine.cpu_ns += machine.opening_ns
     if machine.full:
         raise OSError(errno.EMFILE, "Too many open files")
     if process.pid in machine.forbidden:

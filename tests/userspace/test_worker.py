@@ -15,7 +15,7 @@ import pytest
 
 from damos_agent.model.codec import decode, encode
 from damos_agent.model.damon import Placement
-from damos_agent.model.errors import UnsupportedError
+from damos_agent.model.errors import HostError, UnsupportedError
 from damos_agent.model.policy import (
     Action,
     Mode,
@@ -351,3 +351,48 @@ def test_ours_is_no_target(machine: FakeMachine) -> None:
     turn(machine, contexts, 20)
     assert machine.calls == []
     assert os.getpid() not in machine.processes
+
+
+def test_a_storm_of_processes_does_not_break_the_budget(machine: FakeMachine) -> None:
+    """Others all the time, each of which takes 4 ms to open: a tenth of a core, of which is 1 %."""
+    machine.opening_ns = 4_000_000
+    contexts = contexts_of(machine)
+    machine.add(700)
+    begun_us, begun_ns = machine.now_us, machine.cpu_ns
+    for pid in range(700, 1500):
+        machine.add(pid)
+        contexts.follow(Orders((work(machine, policy_of(), pid),)), machine.now_us)
+        turn(machine, contexts, 0.04)
+    share = (machine.cpu_ns - begun_ns) / 1_000 / (machine.now_us - begun_us)
+    assert 0.005 < share < 0.015
+    contexts.close()
+
+
+def test_what_starts_well_and_then_fails_is_tried_ever_more_rarely(machine: FakeMachine) -> None:
+    """A privilege that is missed at the first action, say: no flapping, and a fresh start after
+    an edit."""
+    machine.add(700)
+    contexts = contexts_of(machine)
+    order = work(machine, policy_of(), 700)
+    contexts.follow(Orders((order,)), machine.now_us)
+    waits = []
+    for _ in range(14):
+        context = contexts._running["p"]
+        context.work = _fail  # type: ignore[method-assign, union-attr]
+        turn(machine, contexts, 0.2)
+        waits.append((contexts._refused["p"].backoff.until_us - machine.now_us) / 1e6)
+        machine.now_us = contexts._refused["p"].backoff.until_us
+        contexts.turn(lambda: machine.now_us)
+    assert waits == sorted(waits)
+    assert 0 < waits[0] < 1
+    assert 3599 < waits[-1] <= 3600
+    edited = replace(order, policy=policy_of(mode=Mode.ENFORCE))
+    contexts.follow(Orders((edited,)), machine.now_us)
+    contexts._running["p"].work = _fail  # type: ignore[method-assign, union-attr]
+    turn(machine, contexts, 0.2)
+    assert contexts._refused["p"].backoff.until_us - machine.now_us < 1e6
+    contexts.close()
+
+
+def _fail(now_us: int) -> None:
+    raise HostError("not allowed", errno=1)
