@@ -22,7 +22,7 @@ venv: $(READY) ## the virtual environment, with everything tests need
 demo: $(READY) ## show an agent at work on this machine; GUEST=1: in a guest with all of DAMON
 	@$(PY) -m tests.guest.demo $(if $(GUEST),--guest)
 
-test: check ## everything: check, unit tests, real kernels 6.12 and 7.3 (root)
+test: check ## everything: check, unit tests, real kernels 6.1, 6.12 and 7.3 (root)
 	@$(PY) -m tests.tiers unit lab
 
 test-unit: check ## everything that needs neither root nor a guest

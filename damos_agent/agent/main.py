@@ -310,7 +310,11 @@ def _announce(core: Core, arguments: argparse.Namespace) -> None:
         features=sorted(features.present),
     )
     usable = Feature.COMMIT in features
-    reason = "DAMON's sysfs interface is there" if usable else features.detail
+    reason = (
+        "DAMON's sysfs interface is there; what it cannot serve goes to user space"
+        if usable
+        else features.detail
+    )
     emit(
         core.logger,
         Event.BACKEND_SELECTED,
