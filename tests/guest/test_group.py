@@ -109,7 +109,7 @@ def test_by_age_the_cold_goes_at_the_quota_s_rate_and_a_new_cgroup_is_followed(r
         assert now.ages[-1].anonymous_bytes > HOT_MIB << 20
         told = rig.ctl("status")
         print(told.stdout, told.stderr, rig.status().probes)
-        assert "probe memcg (per cgroup)" in told.stdout
+        assert "probe memcg (tells by cgroup)" in told.stdout
         outcome = wait_for("an outcome", lambda: rig.events("scheme_outcome")[-1:])[0]
         assert (outcome["probe"], outcome["regions"]) == ("memcg", None)
         hot.end()
