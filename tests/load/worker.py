@@ -70,6 +70,8 @@ class Worker:
     def _obey(self) -> bool:
         """Do as many rounds as the next line says; whether there was one."""
         line = sys.stdin.readline()
+        if self._options.flush:
+            forget_translations()  # what was looked up ahead since the round before, too
         for _ in range(int(line or 0)):
             self._round()
         _say({"rounds": self._rounds})
