@@ -24,7 +24,7 @@ from damos_agent.agent.schedule import Schedule
 from damos_agent.agent.sockets import Server
 from damos_agent.agent.textfile import Textfile
 from damos_agent.agent.watcher import Watcher
-from damos_agent.host.heap import give_back
+from damos_agent.host.libc import give_back
 from damos_agent.host.pidfd import ProcessWatcher
 from damos_agent.host.system import read_uptime_us
 from damos_agent.model.errors import CompileError, DamosError

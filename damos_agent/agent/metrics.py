@@ -17,7 +17,7 @@ from damos_agent.agent.atomic import write_atomic
 from damos_agent.agent.meters import Meters
 from damos_agent.agent.metric_table import METRICS, Metric, MetricType
 from damos_agent.agent.sockets import Peer
-from damos_agent.host.heap import give_back
+from damos_agent.host.libc import give_back
 from damos_agent.model.errors import HostError
 from damos_agent.model.status import AgentStatus
 

@@ -1,4 +1,4 @@
-"""System calls that Python has no function for, by number."""
+"""What Python has no function for: system calls by number, and the C library's heap."""
 
 from __future__ import annotations
 
@@ -17,3 +17,10 @@ def system_call(number: int, *arguments: int) -> int:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
     return result
+
+
+def give_back() -> None:
+    """Unmap free pages within the heap, where the C library can (glibc's malloc_trim(3))."""
+    trim = getattr(_LIBC, "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
+from typing import Protocol
 
 from damos_agent.host.madvise import Advice, Advised
 from damos_agent.host.roots import Roots
@@ -28,6 +29,7 @@ from damos_agent.userspace.handle import Effects
 from damos_agent.userspace.mapping_context import MappingContext
 from damos_agent.userspace.page_context import PageContext
 from damos_agent.userspace.probe import Granularity, MappingUse, ProbeInfo
+from damos_agent.userspace.worker import AnyContext
 
 MIB = 1 << 20
 BASE = 1 << 30
@@ -344,9 +346,15 @@ def mapping_context(machine: FakeMachine, policy: Policy) -> MappingContext:
     return MappingContext(work_of(machine, policy), FakeMappings(machine), machine.tools())
 
 
+class Clocked(Protocol):
+    """A machine that is not there has a clock that tests set."""
+
+    now_us: int
+
+
 def run(
-    machine: FakeMachine,
-    context: Context,
+    machine: Clocked,
+    context: AnyContext,
     seconds: float,
     each: Callable[[], object] = lambda: None,
 ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
@@ -212,18 +211,3 @@ def group_context(
     ages = CgroupAges(machine, tools.roots) if machine.mglru else None
     work = Work(policy or group_policy(), tuple(Placement(pid, pid + 100) for pid in pids))
     return GroupContext(work, ages, tools, why)
-
-
-def run(
-    machine: FakeCgroups,
-    context: GroupContext,
-    seconds: float,
-    each: Callable[[], object] = lambda: None,
-) -> None:
-    """Turn after turn, as they are due, for so long."""
-    end_us = machine.now_us + int(seconds * 1e6)
-    while context.due_us <= end_us:
-        machine.now_us = max(machine.now_us, context.due_us)
-        context.turn(machine.now_us)
-        each()
-    machine.now_us = max(machine.now_us, end_us)

@@ -23,6 +23,7 @@ from damos_agent.model.policy import (
 from damos_agent.model.userspace import IdleBytes
 from damos_agent.userspace.group_context import GroupContext, spacing_us
 from damos_agent.userspace.monitor_lock import MonitorLock
+from tests.userspace.contexting import run
 from tests.userspace.grouping import (
     ANON,
     FILE,
@@ -33,7 +34,6 @@ from tests.userspace.grouping import (
     group_context,
     group_policy,
     pageout,
-    run,
 )
 
 PAGEOUT = Scheme(Action.PAGEOUT, IDLE)

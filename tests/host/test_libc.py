@@ -9,7 +9,7 @@ import sys
 import pytest
 
 SCRIPT = """
-from damos_agent.host.heap import give_back
+from damos_agent.host.libc import give_back
 
 def rss():
     with open("/proc/self/statm") as file:
