@@ -4,11 +4,12 @@
 A tier that ran nothing has failed, and in the lab so has a skip: the tests are there to run on real
 kernels, so each kernel must have run some, and only what a kernel is too old for may be left out.
 
-The unit tests go first and alone, since some measure what is going on. Then the lab, in two parts
-beside each other, since a guest keeps one core busy. `idle` are the tests on a kernel that must be
-built first.
+One after the other, the unit tests first: some measure what is going on. In the lab several guests
+run at once (tests/vm/plugin.py). `idle` are the tests on a kernel that must be built first.
 """
 
+import codecs
+import os
 import re
 import subprocess
 import sys
@@ -21,30 +22,24 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 PROJECT = Path(__file__).parents[1]
-PARALLEL = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """What one pytest runs; `kernels` must have run some of it."""
+class Tier:
+    """What one pytest runs; `kernels` must each have run some of it."""
 
     options: tuple[str, ...]
     kernels: tuple[str, ...] = ()
-    alone: bool = False
 
 
-NEWEST = "7.3"
-IDLE = "7.3-idle"
-_LAB = "lab and not idle_kernel"
-PARTS = {
-    "unit": Part(("-m", "not lab"), alone=True),
-    "lab 7.3": Part(("-m", _LAB, "-p", "tests.lab_part", "--lab-part", NEWEST), (NEWEST,)),
-    "lab others": Part(
-        ("-m", _LAB, "-p", "tests.lab_part", "--lab-part", f"not {NEWEST}"), ("6.1", "6.12")
-    ),
-    "idle": Part(("-m", "idle_kernel"), (IDLE,)),
+TIERS = {
+    "unit": Tier(("-m", "not lab")),
+    "lab": Tier(("-m", "lab and not idle_kernel"), ("6.1", "6.12", "7.3")),
+    "idle": Tier(("-m", "idle_kernel"), ("7.3-idle",)),
 }
-"""In the order in which they are begun."""
+"""In the order in which they are run."""
+
+_CLOSING_LENGTH = 4096
 
 # pytest closes the name of a parametrized one twice
 _KERNEL = re.compile(r"@(\d+)\.(\d+)(-\w+)?\]?$")
@@ -89,7 +84,7 @@ def complaints(tier: str, returncode: int, cases: Sequence[Case]) -> tuple[str, 
     found = [f"pytest ended with {returncode}"] if returncode else []
     if not any(case.outcome == "passed" for case in cases):
         found.append("no test passed")
-    if kernels := PARTS[tier].kernels:
+    if kernels := TIERS[tier].kernels:
         found += _lab_complaints(kernels, cases)
     return tuple(found)
 
@@ -117,83 +112,30 @@ def _too_old(case: Case) -> bool:
     return (int(kernel[1]), int(kernel[2])) < (int(since[1]), int(since[2]))
 
 
-@dataclass(slots=True)
-class Running:
-    """A tier's pytest, its output going to `log`."""
-
-    tier: str
-    process: subprocess.Popen[bytes]
-    log: Path
-    junit: Path
-    began: float
-    shown: int = 0
-
-    def show(self) -> None:
-        """Print what is new in its output."""
-        with self.log.open("rb") as log:
-            log.seek(self.shown)
-            fresh = log.read()
-        if not self.shown and fresh:
-            sys.stdout.write(f"==== {self.tier}\n")
-        self.shown += len(fresh)
-        sys.stdout.write(fresh.decode("utf-8", "replace"))
-        sys.stdout.flush()
-
-    def verdict(self) -> Verdict:
-        """After its end."""
-        seconds = time.monotonic() - self.began
-        cases = parse_junit(self.junit.read_text("utf-8")) if self.junit.exists() else ()
-        lines = self.log.read_text("utf-8", "replace").split("\n")
-        closing = next((line for line in reversed(lines) if line.strip()), "")
-        return Verdict(
-            self.tier, seconds, closing, complaints(self.tier, self.process.returncode, cases)
-        )
-
-
-def start(tier: str, directory: Path, options: Sequence[str]) -> Running:
-    """Start pytest on that tier."""
-    name = tier.replace(" ", "-")
-    log, junit = directory / f"{name}.log", directory / f"{name}.xml"
-    command = [sys.executable, "-u", "-m", "pytest", *PARTS[tier].options, f"--junitxml={junit}"]
-    with log.open("wb") as stream:
-        process = subprocess.Popen(
-            [*command, "-o", f"cache_dir=.pytest_cache/{name}", *options],
-            cwd=PROJECT,
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-        )
-    return Running(tier, process, log, junit, time.monotonic())
-
-
-def run_all(tiers: Sequence[str], directory: Path, options: Sequence[str]) -> list[Verdict]:
-    """Run them, a few at a time, showing the output of one after the other."""
-    running: list[Running] = []
-    verdicts: dict[str, Verdict] = {}
-    shown = 0
-    try:
-        while shown < len(tiers):
-            for one in running:
-                if one.tier not in verdicts and one.process.poll() is not None:
-                    verdicts[one.tier] = one.verdict()
-            while len(running) < len(tiers) and may_begin(
-                [one.tier for one in running if one.tier not in verdicts]
-            ):
-                running.append(start(tiers[len(running)], directory, options))
-            one = running[shown]
-            one.show()
-            shown += one.tier in verdicts
-            time.sleep(0.5)
-    finally:
-        for one in running:
-            one.process.kill()
-            one.process.wait()
-    return [verdicts[tier] for tier in tiers]
-
-
-def may_begin(now: Sequence[str]) -> bool:
-    """Whether another tier may be begun beside those that run now."""
-    return len(now) < PARALLEL and not any(PARTS[tier].alone for tier in now)
+def run(tier: str, directory: Path, options: Sequence[str]) -> Verdict:
+    """Run pytest on that tier, its output going to ours as it comes."""
+    junit = directory / f"{tier}.xml"
+    command = [sys.executable, "-u", "-m", "pytest", *TIERS[tier].options, f"--junitxml={junit}"]
+    began, closing = time.monotonic(), ""
+    sys.stdout.write(f"==== {tier}\n")
+    with subprocess.Popen(
+        [*command, *options],
+        cwd=PROJECT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
+        assert process.stdout is not None
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        while chunk := os.read(process.stdout.fileno(), 65536):
+            text = decoder.decode(chunk)
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            closing = (closing + text)[-_CLOSING_LENGTH:]
+    seconds = time.monotonic() - began
+    cases = parse_junit(junit.read_text("utf-8")) if junit.exists() else ()
+    lines = closing.strip().splitlines() or [""]
+    return Verdict(tier, seconds, lines[-1], complaints(tier, process.returncode, cases))
 
 
 def report(verdicts: Sequence[Verdict]) -> str:
@@ -220,15 +162,15 @@ def lab_obstacle() -> str:
 
 def main(arguments: list[str]) -> int:
     """`unit`, `lab` and `idle`, in any choice; further options are pytest's."""
-    chosen = [word for word in arguments if word in ("unit", "lab", "idle")]
+    chosen = [word for word in arguments if word in TIERS]
     options = [word for word in arguments if word not in chosen]
-    tiers = [tier for tier in PARTS if tier.split()[0] in chosen]
+    tiers = [tier for tier in TIERS if tier in chosen]
     if set(chosen) - {"unit"} and (obstacle := lab_obstacle()):
         sys.stderr.write(f"The tests on real kernels cannot run here: {obstacle}\n")
         sys.stderr.write("`make test-unit` runs those that need neither root nor a guest.\n")
         return 1
     with tempfile.TemporaryDirectory(prefix="damos-tiers-") as name:
-        verdicts = run_all(tiers, Path(name), options)
+        verdicts = [run(tier, Path(name), options) for tier in tiers]
     sys.stdout.write(report(verdicts))
     return 1 if any(one.complaints for one in verdicts) else 0
 

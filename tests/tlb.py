@@ -7,6 +7,7 @@ import mmap
 
 _PAGE = 4096
 _FLUSH = 40 * _PAGE
+_kept = mmap.mmap(-1, _FLUSH, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS)
 
 
 def forget_translations() -> None:
@@ -15,8 +16,8 @@ def forget_translations() -> None:
     A processor does not mark a page as accessed while it still knows the translation. Real ones
     forget soon, for want of room; an emulated one remembers tens of thousands, so that memory in
     constant use looks idle to all that clear accessed bits without a flush. Unmapping more than
-    33 pages flushes all (x86, tlb_single_page_flush_ceiling).
+    33 pages flushes all (x86, tlb_single_page_flush_ceiling). They stay in memory and are mapped a
+    few faults at a time, since this is done hundreds of times a second.
     """
-    with mmap.mmap(-1, _FLUSH, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as passing:
-        passing.madvise(mmap.MADV_NOHUGEPAGE)
-        passing[::_PAGE] = bytes(_FLUSH // _PAGE)
+    _kept.madvise(mmap.MADV_DONTNEED)
+    _ = _kept[::_PAGE]

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import mmap
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from damos_agent.host.folio import PageFlags
+from damos_agent.host.pagemap import Pagemap, frame
+from damos_agent.host.roots import Roots
+
+_ACTIVE = 1 << 6  # of /proc/kpageflags
 
 Range = tuple[int, int]
 """Addresses from the first to below the second."""
@@ -54,6 +61,15 @@ def range_nodes(pid: int, within: Range) -> dict[int, float]:
             for node, pages in re.findall(r" N(\d+)=(\d+)", line):
                 found[int(node)] = found.get(int(node), 0.0) + int(pages) / 256
     return found
+
+
+def active_share(pid: int, within: Range) -> float:
+    """How much of what is resident there is on the active LRU list, by one page in eight."""
+    addresses = range(*within, 8 * mmap.PAGESIZE)
+    with Pagemap(pid) as pagemap, PageFlags(Roots()) as flags:
+        frames = map(frame, pagemap.entries(addresses))
+        active = [bool(flags.flags(pfn) & _ACTIVE) for pfn in frames if pfn is not None]
+    return sum(active) / max(len(active), 1)
 
 
 def meminfo(node: int | None = None) -> dict[str, float]:

@@ -15,7 +15,7 @@ from tests.guest.measure import range_use
 from tests.guest.rig import Rig, Workload, wait_for
 from tests.vm.guestlib import CGROUPS, cgroup, require_guest
 
-MACHINE = {"virtual_time": True}
+MACHINE = {"virtual_time": True, "apart": "group"}
 with_mglru = pytest.mark.guest(kernels=("6.12", "7.3"), **MACHINE)
 newest = pytest.mark.guest(kernels=("7.3",), **MACHINE)
 

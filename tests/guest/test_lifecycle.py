@@ -11,7 +11,8 @@ import pytest
 from tests.guest.rig import ADMIN, Rig, command, sysfs, wait_for
 
 # In virtual time, so that a busy host changes nothing.
-pytestmark = [pytest.mark.guest(virtual_time=True), pytest.mark.usefixtures("warm")]
+MACHINE = {"virtual_time": True, "apart": "lifecycle"}
+pytestmark = [pytest.mark.guest(**MACHINE), pytest.mark.usefixtures("warm")]
 
 POLICY = """\
 apiVersion: damos-agent/v1
@@ -278,7 +279,7 @@ def test_damosctl_sees_what_runs(rig: Rig) -> None:
     assert str(8 << 20) in planned.stdout
 
 
-@pytest.mark.guest(kernels=("7.3",), virtual_time=True)
+@pytest.mark.guest(kernels=("7.3",), **MACHINE)
 def test_damon_stat_is_respected_or_suspended(rig: Rig) -> None:
     """On by default on 7.3: named as the reason, or switched off and given back."""
     from tests.vm.guestlib import DAMON_STAT, set_damon_stat

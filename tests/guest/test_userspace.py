@@ -13,7 +13,7 @@ from tests.guest.measure import range_use
 from tests.guest.rig import ADMIN, Rig, Workload, sysfs, wait_for
 
 # In virtual time: figures do not depend on how busy the host is.
-MACHINE = {"virtual_time": True}
+MACHINE = {"virtual_time": True, "apart": "userspace"}
 all_kernels = pytest.mark.guest(kernels=("6.1", "6.12", "7.3"), **MACHINE)
 with_damon = pytest.mark.guest(kernels=("6.12", "7.3"), **MACHINE)
 newest = pytest.mark.guest(kernels=("7.3",), **MACHINE)

@@ -44,3 +44,7 @@ class GuestDiedError(GuestError):
 
 class GuestTimeoutError(GuestError):
     """The guest was still running when its time was up; it has been ended."""
+
+
+class GuestStoppedError(GuestError):
+    """The guest was ended, because its session was."""

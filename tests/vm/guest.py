@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -25,6 +26,7 @@ from tests.vm.errors import (
     GuestDiedError,
     GuestError,
     GuestPanicError,
+    GuestStoppedError,
     GuestTimeoutError,
 )
 from tests.vm.follow import Follower
@@ -38,6 +40,7 @@ from tests.vm.qemu import command as qemu_command
 
 PROJECT = Path(__file__).resolve().parents[2]
 JOB_DIRECTORY = "/run/damos-lab"
+_PREPARING = threading.Lock()
 GUEST_VARIABLE = "DAMOS_LAB_KERNEL"
 
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -52,7 +55,7 @@ class Job:
 
     `writable` maps guest paths to existing directories of the host. Without a command the
     guest's console is the caller's terminal and runs a shell. With `systemd` the command runs
-    as a service below the host's systemd.
+    as a service below the host's systemd. Once `stopping` is set the guest is ended.
     """
 
     command: Sequence[str]
@@ -64,6 +67,7 @@ class Job:
     timeout_s: float = 300.0
     echo: bool = False
     systemd: bool = False
+    stopping: threading.Event | None = None
 
     @property
     def interactive(self) -> bool:
@@ -112,14 +116,21 @@ def run(
 
 def boot(series: str, machine: Machine, job: Job) -> GuestResult:
     """As `run`, from values; also for a job without a command (an interactive shell)."""
-    ensure_host_packages()
-    require_root()
-    kernel = fetch(series)
-    if not machine.virtual_time and kvm_works(kernel):
+    with _PREPARING:  # guests may be started by several threads
+        ensure_host_packages()
+        require_root()
+        kernel = fetch(series)
+        has_kvm = not machine.virtual_time and kvm_works(kernel)
+    if has_kvm:
         machine = Machine(machine.memory_mib, machine.cpus, machine.numa_nodes, kvm=True)
     _sweep(Path(tempfile.gettempdir()))
-    with tempfile.TemporaryDirectory(prefix=f"damos-lab-{os.getpid()}-") as directory:
+    with tempfile.TemporaryDirectory(prefix=own_prefix()) as directory:
         return _Run(kernel, machine, job, Path(directory)).outcome()
+
+
+def own_prefix() -> str:
+    """How names of directories of this thread's guests begin."""
+    return f"damos-lab-{os.getpid()}-{threading.get_native_id()}-"
 
 
 def _sweep(temporary: Path) -> None:
@@ -206,6 +217,8 @@ class _Run:
             if not self.job.interactive and time.monotonic() > deadline:
                 reason = f"guest {self.kernel.release} not done after {self.job.timeout_s:g} s"
                 raise self._error(GuestTimeoutError, reason)
+            if self.job.stopping is not None and self.job.stopping.is_set():
+                raise self._error(GuestStoppedError, f"guest {self.kernel.release} was ended")
             time.sleep(0.05)
             for follower in followers:
                 follower.copy()

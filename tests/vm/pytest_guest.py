@@ -2,12 +2,13 @@
 """Runs pytest in a guest: one boot, the outcome of every test."""
 
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.vm.errors import GuestError
-from tests.vm.guest import PROJECT, Job, boot
+from tests.vm.guest import PROJECT, Job, boot, own_prefix
 from tests.vm.qemu import Machine
 from tests.vm.report import REPORT_VARIABLE, NodeOutcome, parse_report
 
@@ -45,6 +46,7 @@ def run_pytest(
     modules: Sequence[str] = ("zram",),
     env: Mapping[str, str] | None = None,
     timeout_s: float = 1800.0,
+    stopping: threading.Event | None = None,
 ) -> SuiteResult:
     """Run `pytest ARGS` in a guest of that kernel series, from the project's root.
 
@@ -54,7 +56,7 @@ def run_pytest(
     where = machine or Machine()
     # An idle guest that waits for its host's files sees virtual minutes go by in a second.
     clockless = ("--timeout=0",) if where.virtual_time else ()
-    with tempfile.TemporaryDirectory(prefix="damos-lab-report-") as name:
+    with tempfile.TemporaryDirectory(prefix=f"{own_prefix()}report-") as name:
         report = Path(name) / "report.jsonl"
         job = Job(
             command=["python", "-m", "pytest", *_PLUGINS, *clockless, "--tb=short", *args],
@@ -67,6 +69,7 @@ def run_pytest(
             modules=modules,
             writable={_REPORTS: report.parent},
             timeout_s=timeout_s,
+            stopping=stopping,
         )
         returncode, output, failure = _boot(kernel, where, job)
         text = report.read_text(encoding="utf-8") if report.exists() else ""

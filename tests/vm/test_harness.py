@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lab itself: what a guest run returns, and what it leaves behind."""
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from tests.vm.errors import (
     GuestPanicError,
     GuestTimeoutError,
 )
-from tests.vm.guest import PROJECT, run
+from tests.vm.guest import PROJECT, own_prefix, run
 from tests.vm.pytest_guest import run_pytest
 
 pytestmark = pytest.mark.lab
@@ -33,14 +32,13 @@ exit 7
 
 
 def _children() -> set[str]:
-    """The pids of this process's children."""
-    lists = Path("/proc/self/task").glob("*/children")
-    return {pid for path in lists for pid in path.read_text().split()}
+    """The pids of this thread's children: others may have guests at the same time."""
+    return set(Path("/proc/thread-self/children").read_text().split())
 
 
 def _leftovers() -> list[Path]:
-    """What this process's guests left in directories that other users of the lab share."""
-    own = f"*damos-lab-{os.getpid()}-*"
+    """What this thread's guests left in directories that other users of the lab share."""
+    own = f"*{own_prefix()}*"
     return [*Path(tempfile.gettempdir()).glob(own), *Path("/var/run/virtiofsd").glob(f".{own}")]
 
 
