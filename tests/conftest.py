@@ -3,8 +3,6 @@
 
 import os
 
-import pytest
-
 pytest_plugins = ("tests.vm.plugin",)
 
 if "DAMOS_LAB_KERNEL" not in os.environ:
