@@ -50,14 +50,17 @@ def subtract(
     """Addresses of `left` that are not in `right`, as `union` gives them."""
     holes = union(right)
     rest: list[AddressRange] = []
+    first = 0
     for item in union(left):
         start = item.start
-        for hole in holes:
-            if hole.end <= start or hole.start >= item.end:
-                continue
-            if hole.start > start:
-                rest.append(AddressRange(start, hole.start))
-            start = max(start, hole.end)
+        while first < len(holes) and holes[first].end <= start:
+            first += 1
+        index = first
+        while index < len(holes) and holes[index].start < item.end:
+            if holes[index].start > start:
+                rest.append(AddressRange(start, holes[index].start))
+            start = max(start, holes[index].end)
+            index += 1
         if start < item.end:
             rest.append(AddressRange(start, item.end))
     return tuple(rest)

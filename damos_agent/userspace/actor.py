@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from damos_agent.algo.actor import Applied
-from damos_agent.algo.ranges import round_in, total_bytes
+from damos_agent.algo.ranges import intersect, round_in, total_bytes
 from damos_agent.algo.region import Region
 from damos_agent.model.damon import Placement, SchemeSpec
 from damos_agent.model.policy import Action, AddressRange
@@ -56,8 +56,17 @@ class ProcessActor:
         for process in wanted - set(self._handles) - self._gone:
             self._open(process)
 
-    def apply(self, scheme: int, process: Placement, region: Region) -> Applied:
-        """See `Actor`. Raises `HostError` when a privilege is missing."""
+    def apply(
+        self,
+        scheme: int,
+        process: Placement,
+        region: Region,
+        parts: Sequence[AddressRange] | None = None,
+    ) -> Applied:
+        """See `Actor`. Raises `HostError` when a privilege is missing.
+
+        `parts`: of the region only these are acted on, and one canary trial stands for all of them.
+        """
         spec = self._schemes[scheme]
         if spec.action == Action.STAT:
             return _NOTHING
@@ -68,7 +77,7 @@ class ProcessActor:
             return _NOT_NOW
         try:
             handle.check()
-            complete = self._act(spec, handle, region, turn)
+            complete = self._act(spec, handle, self._clip(handle, region, parts), turn)
         except ProcessLookupError:
             self._release(process)
             self._gone.add(process)
@@ -81,10 +90,16 @@ class ProcessActor:
         while self._handles:
             self._handles.popitem()[1].close()
 
-    def _act(self, spec: SchemeSpec, handle: Handle, region: Region, turn: Turn) -> bool:
+    def _clip(
+        self, handle: Handle, region: Region, parts: Sequence[AddressRange] | None
+    ) -> tuple[AddressRange, ...]:
+        ranges = handle.clip(AddressRange(region.start, region.end), self._update_us)
+        return ranges if parts is None else intersect(ranges, parts)
+
+    def _act(
+        self, spec: SchemeSpec, handle: Handle, ranges: tuple[AddressRange, ...], turn: Turn
+    ) -> bool:
         """Whether nothing is left to do, so that the evidence about the region is void now."""
-        where = AddressRange(region.start, region.end)
-        ranges = handle.clip(where, self._update_us)
         if spec.action == Action.PAGEOUT:
             return self._page_out(handle, ranges, turn)
         if spec.action in MIGRATIONS:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from damos_agent.algo.actor import Applied
-from damos_agent.algo.ranges import union
+from damos_agent.algo.ranges import total_bytes, union
 from damos_agent.algo.region import Region
 from damos_agent.algo.verdict import PageFacts, accepts_page
 from damos_agent.host.filesystem import read_if_there
@@ -61,22 +61,14 @@ class FilteringActor:
         return done
 
     def _apply_filtered(self, scheme: int, process: Placement, region: Region) -> Applied:
-        parts = [
-            replace(region, start=part.start, end=part.end)
-            for part in self._passing(self._specs[scheme], process, region)
-        ]
-        done = [self.inner.apply(scheme, process, part) for part in parts]
+        parts = self._passing(self._specs[scheme], process, region)
+        if not parts:
+            return Applied(0, 0, 0)
+        done = self.inner.apply(scheme, process, region, parts)
+        passing = total_bytes(parts)
         # What is left for later keeps its age, and with it what lies around it.
-        left = sum(
-            p.size - d.tried for p, d in zip(parts, done, strict=True) if d.tried is not None
-        )
-        return Applied(
-            sum(one.applied for one in done),
-            sum(one.took_ns for one in done),
-            sum(part.size for part in parts),
-            touched=all(one.touched for one in done),
-            tried=region.size - left if left else None,
-        )
+        left = 0 if done.tried is None else passing - done.tried
+        return replace(done, passed=passing - left, tried=region.size - left if left else None)
 
     def _passing(
         self, spec: SchemeSpec, process: Placement, region: Region

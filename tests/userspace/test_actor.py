@@ -18,7 +18,7 @@ from damos_agent.model.policy import Action, AddressRange
 from damos_agent.userspace.actions import check_schemes, note, supported
 from damos_agent.userspace.actor import ProcessActor
 from damos_agent.userspace.effect import HUGE_BYTES, PAGE_BYTES
-from tests.userspace.acting import MIB, PROCESS, FakeWorld, fake_actor, fake_world
+from tests.userspace.acting import MIB, PROCESS, FakeWorld, fake_actor, fake_world, pages_of
 
 START = 64 * MIB
 WHOLE = Region(START, START + 16 * MIB)
@@ -50,6 +50,23 @@ def test_supported_actions() -> None:
 def test_stat_does_nothing() -> None:
     """And leaves the age alone."""
     assert go(fake_actor(fake_world(), "stat")) == Applied(0, 0, touched=False)
+
+
+def test_of_a_region_only_the_parts_are_acted_on() -> None:
+    """One trial stands for all of them, and what it clears is just those."""
+    world = fake_world()
+    actor = fake_actor(world)
+    parts = [
+        AddressRange(START, START + 4 * MIB),
+        AddressRange(START + 8 * MIB, START + 16 * MIB),
+    ]
+    actor.begin_round(10_000_000)
+    first = actor.apply(0, PROCESS, WHOLE, parts)
+    assert first.tried == first.applied == 30 * PAGE_BYTES
+    world.now_ns += 3_000_000_000
+    actor.begin_round(10_000_000)
+    actor.apply(0, PROCESS, WHOLE, parts)
+    assert world.swapped == pages_of(parts)
 
 
 def test_cold_memory_goes_after_its_canaries() -> None:

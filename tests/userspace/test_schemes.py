@@ -181,6 +181,16 @@ def test_filters_in_observe_mode_tell_what_passes(machine: FakeMachine) -> None:
     assert (context.report().schemes[0].sz_ops_filter_passed or 0) >= 60 * MIB
 
 
+def test_what_waits_for_its_canaries_has_not_passed_yet(machine: FakeMachine) -> None:
+    """Only what was dealt with is counted, as of what was tried."""
+    machine.add(700, [WHOLE])
+    anon = Filter(FilterType.ANON, allow=True)
+    context = page_context(machine, policy_of(pageout(filters=(anon,)), mode=Mode.ENFORCE))
+    run(machine, context, 5)
+    stats = context.report().schemes[0]
+    assert 0 < (stats.sz_ops_filter_passed or 0) == stats.sz_applied == stats.sz_tried <= 4 * MIB
+
+
 def test_facts_of_mappings() -> None:
     """Neighbours of which the same is known are one."""
     maps = (
