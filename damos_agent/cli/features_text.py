@@ -90,7 +90,8 @@ def _policy(name: str, answer: Answer) -> Row:
         where = click.style("in user space", fg="yellow")
         return Row((name, f"{where}: {answer.why_not}"))
     if answer.why_not:
-        return Row((name, f"{_NO}: {answer.why_not}"))
+        here = f"; user space: {answer.why_not_here}" if answer.why_not_here else ""
+        return Row((name, f"{_NO}: {answer.why_not}{here}"))
     if answer.why_not_enforced:
         return Row((name, f"{click.style('observe only', fg='yellow')}: {answer.why_not_enforced}"))
     return Row((name, _YES))

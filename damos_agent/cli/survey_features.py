@@ -19,10 +19,11 @@ from damos_agent.kernel.features import profile_of
 from damos_agent.kernel.observe import observe
 from damos_agent.kernel.ownership import judge
 from damos_agent.kernel.wish import desire
-from damos_agent.model.errors import DamosError
+from damos_agent.model.errors import DamosError, UnsupportedError
 from damos_agent.model.feature import Features
 from damos_agent.model.policy import BackendChoice, Mode, PhysicalTarget, Policy, ProbeChoice
 from damos_agent.model.userspace import Rung
+from damos_agent.userspace.capable import check_pages
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +68,30 @@ def offer_of_machine(
 ) -> Offer:
     """What this machine offers, or one whose sysfs was copied; `kernel` is the copy's release."""
     features = read_features(session, kernel)
+    rungs = _climb(session, policies)
     answers = {
         name: Answer(memory, memory, userspace_lacks(policy))
         if (memory := _no_memory(policy, session))
         else _answer(policy, features)
         for name, policy in policies.items()
     }  # fmt: skip
-    return Offer(features, _read_host(session), answers, _climb(session, policies))
+    for name, policy in policies.items():
+        if not answers[name].why_not_here and (lacks := probe_lacks(policy, rungs)):
+            answers[name] = replace(answers[name], why_not_here=lacks)
+    return Offer(features, _read_host(session), answers, rungs)
+
+
+def probe_lacks(policy: Policy, rungs: tuple[Rung, ...]) -> str:
+    """Why the probe that `auto` chooses here cannot serve the policy; empty: it can."""
+    works = next((r for r in rungs if not r.reason and not r.experimental), None)
+    automatic = policy.monitoring.userspace.probe is ProbeChoice.AUTO
+    if not automatic or works is None or works.granularity == "page":
+        return ""
+    try:
+        check_pages(policy, works.name)
+    except UnsupportedError as error:
+        return str(error)
+    return ""
 
 
 def _climb(session: Session, policies: Mapping[str, Policy]) -> tuple[Rung, ...]:

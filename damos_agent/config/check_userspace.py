@@ -11,7 +11,13 @@ from damos_agent.config.document import Loc
 from damos_agent.config.issue import Issue
 from damos_agent.model.errors import UnsupportedError
 from damos_agent.model.policy import BackendChoice, PhysicalTarget, Policy, ProbeChoice, Scheme
-from damos_agent.userspace.capable import check_group, check_group_scheme, is_group
+from damos_agent.userspace.capable import (
+    check_group,
+    check_group_scheme,
+    check_page_filter,
+    is_group,
+    may_tell_pages,
+)
 from damos_agent.userspace.capable import check_policy as check_capable
 from damos_agent.userspace.capable import check_scheme as check_scheme_capable
 
@@ -29,8 +35,11 @@ def check_userspace(policy: Policy) -> Iterator[Issue]:
             yield Issue("DA035", (*_SPEC, "target"), error.message, error.hint or "")
     for index, scheme in enumerate(policy.schemes):
         yield from _check_scheme(scheme, (*_SPEC, "schemes", index))
-    if policy.monitoring.userspace.probe is ProbeChoice.MEMCG:
+    probe = policy.monitoring.userspace.probe
+    if probe is ProbeChoice.MEMCG:
         yield from _check_group(policy)
+    elif not may_tell_pages(probe):
+        yield from _check_pages(policy, probe)
 
 
 def _check_group(policy: Policy) -> Iterator[Issue]:
@@ -41,6 +50,14 @@ def _check_group(policy: Policy) -> Iterator[Issue]:
         return
     for index, scheme in enumerate(policy.schemes):
         yield from _complaint(partial(check_group_scheme, scheme), (*_SPEC, "schemes", index))
+
+
+def _check_pages(policy: Policy, probe: ProbeChoice) -> Iterator[Issue]:
+    """What cannot be done where single pages are not told apart."""
+    for index, scheme in enumerate(policy.schemes):
+        for number, item in enumerate(scheme.filters):
+            at: Loc = (*_SPEC, "schemes", index, "filters", number)
+            yield from _complaint(partial(check_page_filter, item, probe), at)
 
 
 def _check_scheme(scheme: Scheme, at: Loc) -> Iterator[Issue]:

@@ -34,8 +34,15 @@ WITHOUT_COUNTERPART = {
 """Actions user space cannot do, with the reason and what to do instead."""
 
 _PAGE_BYTES = 4096
-FILTERS = frozenset({FilterType.ADDR, FilterType.TARGET, FilterType.ANON, FilterType.MEMCG})
+FILTERS = frozenset(
+    {FilterType.ADDR, FilterType.TARGET, FilterType.ANON, FilterType.MEMCG, FilterType.YOUNG}
+)
 """Filters user space can tell."""
+
+PAGE_FILTERS = frozenset({FilterType.YOUNG})
+"""Those of them that take a probe which tells single pages apart."""
+
+_MAY_TELL_PAGES = frozenset({ProbeChoice.AUTO, ProbeChoice.PAGE_IDLE, ProbeChoice.PTE})
 
 GOALS = frozenset(
     {
@@ -61,8 +68,35 @@ def check_policy(policy: Policy) -> None:
         )
     for scheme in policy.schemes:
         check_scheme(scheme)
-    if policy.monitoring.userspace.probe is ProbeChoice.MEMCG:
+    probe = policy.monitoring.userspace.probe
+    if probe is ProbeChoice.MEMCG:
         check_group(policy)
+    if not may_tell_pages(probe):
+        check_pages(policy, probe)
+
+
+def may_tell_pages(probe: ProbeChoice) -> bool:
+    """Whether it tells single pages apart, or on some machine chooses a probe that does."""
+    return probe in _MAY_TELL_PAGES
+
+
+def check_pages(policy: Policy, probe: str) -> None:
+    """Raise `UnsupportedError` for what `probe` cannot do, as it tells no single pages apart."""
+    for scheme in policy.schemes:
+        for item in scheme.filters:
+            check_page_filter(item, probe)
+
+
+def check_page_filter(item: Filter, probe: str) -> None:
+    """Raises as `check_pages`."""
+    if item.type in PAGE_FILTERS:
+        raise UnsupportedError(
+            f"filter '{item.type}' is about single pages, which probe {probe} does not tell apart",
+            hint=(
+                "leave the filter out, or use probe page_idle (kernels with "
+                "CONFIG_IDLE_PAGE_TRACKING) or pte (experimental, only if the policy names it)"
+            ),
+        )
 
 
 def is_group(policy: Policy) -> bool:
@@ -128,16 +162,22 @@ def check_scheme(scheme: Scheme) -> None:
             hint=reason,
         )
     for item in scheme.filters:
-        _check_filter(item)
+        _check_filter(item, scheme.action)
     for goal in scheme.quota.goals if scheme.quota else ():
         _check_goal(goal)
 
 
-def _check_filter(item: Filter) -> None:
+def _check_filter(item: Filter, action: Action) -> None:
     if item.type not in FILTERS:
         raise UnsupportedError(
             f"filter '{item.type}' cannot be told from user space",
             hint="use " + ", ".join(sorted(FILTERS)),
+        )
+    if item.type in PAGE_FILTERS and action is Action.WILLNEED:
+        raise UnsupportedError(
+            f"filter '{item.type}' is about pages in memory, and {action} brings in those that "
+            "are not",
+            hint="leave the filter out",
         )
 
 

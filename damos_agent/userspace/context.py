@@ -18,7 +18,7 @@ from damos_agent.host.filesystem import Filesystem
 from damos_agent.host.roots import Roots
 from damos_agent.model.damon import Placement
 from damos_agent.model.errors import UnsupportedError
-from damos_agent.model.policy import Mode, Monitoring, Policy
+from damos_agent.model.policy import AddressRange, Mode, Monitoring, Policy
 from damos_agent.model.userspace import (
     Canaries,
     ContextReport,
@@ -32,15 +32,17 @@ from damos_agent.userspace.actor import ProcessActor
 from damos_agent.userspace.canary import CanaryGate
 from damos_agent.userspace.canary_book import CanaryBook
 from damos_agent.userspace.canary_state import CanaryLimits
+from damos_agent.userspace.capable import check_pages
 from damos_agent.userspace.effect import PAGE_BYTES
 from damos_agent.userspace.filtering import FilteringActor
 from damos_agent.userspace.governor import Governor, Wanted
 from damos_agent.userspace.handle import Effects
-from damos_agent.userspace.probe import ProbeInfo
+from damos_agent.userspace.probe import Granularity, ProbeInfo
 from damos_agent.userspace.schemes import Schemes, shape
 from damos_agent.userspace.settings import SEES_GUESTS
 from damos_agent.userspace.untouchable import is_virtual_machine
 from damos_agent.userspace.watched import Sampler, Target, Watched
+from damos_agent.userspace.young import Young
 
 ACTION_BP: Final = 5_000
 """Actions may take half a core at most, whatever the policy's quota allows."""
@@ -49,6 +51,10 @@ ROUND_US: Final = 500_000
 _NO_FRAMES: Final = (
     "without CAP_SYS_ADMIN page frames are not shown: memory that cannot be paged out looks as if "
     "it came back at once, and is left alone"
+)
+_CUT_SHORT: Final = (
+    "filter young is asked of as many pages as the time for it allows; the rest waits, and does "
+    "not count as tried"
 )
 _OPENING_NS: Final = 5_000_000
 """CPU time after which opening processes is left for later."""
@@ -87,6 +93,7 @@ class Context(ABC):
         self.now_us = 0
         self.odd_ns = 0
         self._work_us = self._open_us = 0
+        self._applied_us: int | None = None
         self._dropped = False
         self._blind = has_capability(tools.fs, tools.roots, CAP_SYS_ADMIN) is False
         self._last_window: tuple[Intervals, list[tuple[int, ...]]] = (intervals, [])
@@ -135,6 +142,14 @@ class Context(ABC):
     @abstractmethod
     def follow_monitoring(self, old: Monitoring) -> None:
         """The policy's intervals may have changed."""
+
+    def take_young(self, process: Placement, where: AddressRange) -> Iterable[Young]:
+        """As `PageSampler`, for policies that `check_pages` lets pass; `()`: it is not watched.
+
+        Schemes are applied when nothing is armed.
+        """
+        target = self.targets.get(process)
+        return target.sampler.take_young(where) if target else ()  # type: ignore[union-attr]
 
     def turn(self, now_us: int, since_ns: int | None = None) -> None:
         """What is due now. `since_ns`: CPU time of this thread from which on it worked for us."""
@@ -200,7 +215,9 @@ class Context(ABC):
             return
         placed = in_order(self.policy.target, self.watched.placed)
         targets = [(process, self._evidence(process)) for process in placed]
-        self._actor.begin_round(min(self.governor.round_budget_us(), ROUND_US))
+        self._actor.begin_round(
+            min(self.governor.round_budget_us(), ROUND_US), self._asking_us(now_us)
+        )
         round_ = Round(
             self._actor,
             now_us,
@@ -311,10 +328,19 @@ class Context(ABC):
         left_out = dict.fromkeys(self.watched.left_out.values()) if self.targets else {}
         actions = (note(scheme.action) for scheme in self.policy.schemes)
         enforced = actions if self.policy.mode is Mode.ENFORCE else ()
-        frames = [_NO_FRAMES] if self._blind and self.policy.mode is Mode.ENFORCE else []
-        return tuple(dict.fromkeys((*filter(None, enforced), *frames, *self.notes, *left_out)))
+        own = [_NO_FRAMES] if self._blind and self.policy.mode is Mode.ENFORCE else []
+        own += [_CUT_SHORT] if self._actor.cut_short else []
+        return tuple(dict.fromkeys((*filter(None, enforced), *own, *self.notes, *left_out)))
+
+    def _asking_us(self, now_us: int) -> int:
+        """CPU time that schemes which only count may take for their filters: as monitoring may."""
+        past_us = self.intervals.aggr_us if self._applied_us is None else now_us - self._applied_us
+        self._applied_us = now_us
+        return self.policy.monitoring.userspace.cpu_bp * past_us // 10_000
 
     def _make_actor(self, policy: Policy) -> FilteringActor:
+        if self.info.granularity is not Granularity.PAGE:
+            check_pages(policy, self.info.name)
         specs = shape(policy, self.intervals)
         inner = ProcessActor(specs, self.tools.effects, self.gate, policy.monitoring.update_us)
         try:
@@ -322,7 +348,8 @@ class Context(ABC):
         except BaseException:
             inner.close()
             raise
-        return FilteringActor(inner, specs, self.tools.effects, self.tools.cpu_ns)
+        tools = self.tools
+        return FilteringActor(inner, specs, tools.effects, tools.cpu_ns, self.take_young)
 
     def _most_targets(self) -> int:
         return max(self.policy.monitoring.max_regions // self.per_target, 1)

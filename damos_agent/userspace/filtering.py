@@ -1,10 +1,15 @@
-"""Page filters in user space: only what is certain to pass them is handed to the action."""
+"""Page filters in user space: only what is certain to pass them is handed to the action.
+
+What mappings tell is read once a round. Whether pages are young is asked right before they are
+acted on, in pieces, and only where the verdict depends on it; asking makes them old.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Final
 
 from damos_agent.algo.actor import Applied
 from damos_agent.algo.ranges import total_bytes, union
@@ -13,18 +18,25 @@ from damos_agent.algo.verdict import PageFacts, accepts_page
 from damos_agent.host.filesystem import read_if_there
 from damos_agent.host.process import parse_cgroup
 from damos_agent.model.damon import Placement, SchemeSpec
-from damos_agent.model.policy import Action, AddressRange
+from damos_agent.model.policy import Action, AddressRange, FilterType
 from damos_agent.userspace.actor import ProcessActor
 from damos_agent.userspace.handle import Effects
+from damos_agent.userspace.young import Young
 
 Known = list[tuple[AddressRange, PageFacts]]
+TakeYoung = Callable[[Placement, AddressRange], Iterable[Young]]
+
+_PIECE_BYTES: Final = 16 << 20
+"""Pages are asked for and acted on in pieces of so much: 20 ms by 4K pages."""
+_NOT_NOW: Final = Applied(0, 0, 0, touched=False, tried=0)
 
 
 class FilteringActor:
     """An `Actor` around the one that acts.
 
     `took_ns`: time of all actions of the round; `cpu_ns`: CPU time of this thread that went into
-    actions since it was set to 0.
+    actions since it was set to 0; asking for young pages is part of them. `cut_short`: so much
+    had to be asked in the round that the rest was left for later. `take_young` is of the probe.
     """
 
     def __init__(
@@ -33,26 +45,39 @@ class FilteringActor:
         specs: Sequence[SchemeSpec],
         effects: Effects,
         cpu_ns: Callable[[], int],
+        take_young: TakeYoung,
     ) -> None:
         self.inner = inner
         self.took_ns = 0
         self.cpu_ns = 0
+        self.cut_short = False
         self._specs = tuple(specs)
         self._effects = effects
         self._thread_ns = cpu_ns
+        self._take_young = take_young
         self._facts: dict[Placement, Known] = {}
+        self._deadline_ns = self._asking_ns = 0
 
-    def begin_round(self, budget_us: int) -> None:
-        """What is known of mappings is read anew in each round, once it is needed."""
+    def begin_round(self, budget_us: int, asking_us: int) -> None:
+        """What is known of mappings is read anew in each round, once it is needed.
+
+        `asking_us`: CPU time for asking on behalf of schemes that only count; more than that is
+        taken from the rounds to come.
+        """
         self.took_ns = 0
+        self.cut_short = False
         self._facts.clear()
+        self._deadline_ns = self._effects.clock_ns() + budget_us * 1_000
+        self._asking_ns = min(self._asking_ns, 0) + asking_us * 1_000
         self.inner.begin_round(budget_us)
 
     def apply(self, scheme: int, process: Placement, region: Region) -> Applied:
         """See `algo.actor.Actor`; `passed` tells the bytes that passed the page filters."""
         spec = self._specs[scheme]
-        act = self._apply_filtered if spec.ops_filters else self.inner.apply
-        if spec.action == Action.STAT:
+        asks = asks_young(spec)
+        filtered = self._apply_in_pieces if asks else self._apply_filtered
+        act = filtered if spec.ops_filters else self.inner.apply
+        if spec.action == Action.STAT and not asks:
             return act(scheme, process, region)
         begun = self._thread_ns()
         done = act(scheme, process, region)
@@ -60,15 +85,53 @@ class FilteringActor:
         self.took_ns += done.took_ns
         return done
 
+    def _apply_in_pieces(self, scheme: int, process: Placement, region: Region) -> Applied:
+        pieces = cut(region)
+        done = [self._apply_piece(scheme, process, piece) for piece in pieces]
+        tried = sum(
+            piece.size if one.tried is None else one.tried
+            for piece, one in zip(pieces, done, strict=True)
+        )
+        return Applied(
+            sum(one.applied for one in done),
+            sum(one.took_ns for one in done),
+            sum(one.passed or 0 for one in done),
+            touched=all(one.touched for one in done),
+            tried=tried if tried < region.size else None,
+        )
+
+    def _apply_piece(self, scheme: int, process: Placement, piece: Region) -> Applied:
+        """While there is time to ask; what has gone meanwhile is left alone."""
+        counts = self._specs[scheme].action == Action.STAT
+        over = self._effects.clock_ns() >= self._deadline_ns
+        if over or (counts and self._asking_ns <= 0):
+            self.cut_short = True
+            return _NOT_NOW
+        begun_ns = self._thread_ns()
+        try:
+            done = self._apply_filtered(scheme, process, piece)
+        except ProcessLookupError:
+            return _NOT_NOW
+        if counts:
+            self._asking_ns -= self._thread_ns() - begun_ns
+        return done
+
     def _apply_filtered(self, scheme: int, process: Placement, region: Region) -> Applied:
+        begun_ns = self._effects.clock_ns()
         parts = self._passing(self._specs[scheme], process, region)
+        took_ns = self._effects.clock_ns() - begun_ns
         if not parts:
-            return Applied(0, 0, 0)
+            return Applied(0, took_ns, 0)
         done = self.inner.apply(scheme, process, region, parts)
         passing = total_bytes(parts)
         # What is left for later keeps its age, and with it what lies around it.
         left = 0 if done.tried is None else passing - done.tried
-        return replace(done, passed=passing - left, tried=region.size - left if left else None)
+        return replace(
+            done,
+            took_ns=done.took_ns + took_ns,
+            passed=passing - left,
+            tried=region.size - left if left else None,
+        )
 
     def _passing(
         self, spec: SchemeSpec, process: Placement, region: Region
@@ -76,11 +139,16 @@ class FilteringActor:
         known = self._known(process)
         first = bisect_right(known, region.start, key=lambda item: item[0].end)
         last = bisect_left(known, region.end, key=lambda item: item[0].start)
-        return union(
-            AddressRange(max(where.start, region.start), min(where.end, region.end))
-            for where, facts in known[first:last]
-            if accepts_page(spec.ops_filters, facts)
-        )
+        found: list[AddressRange] = []
+        for where, facts in known[first:last]:
+            inside = AddressRange(max(where.start, region.start), min(where.end, region.end))
+            accepts = verdicts(spec, facts)
+            if accepts[True] != accepts[False]:
+                told = self._take_young(process, inside)
+                found += [part for part, young in told if accepts[young]]
+            elif accepts[True]:
+                found.append(inside)
+        return union(found)
 
     def _known(self, process: Placement) -> Known:
         if process not in self._facts:
@@ -89,6 +157,27 @@ class FilteringActor:
             memcg = parse_cgroup(read_if_there(fs, f"{base}/cgroup") or "") or None
             self._facts[process] = join_facts(parse_facts(maps, memcg))
         return self._facts[process]
+
+
+def asks_young(spec: SchemeSpec) -> bool:
+    """Whether the scheme has a filter on young pages."""
+    return any(item.type == FilterType.YOUNG for item in spec.ops_filters)
+
+
+def verdicts(spec: SchemeSpec, facts: PageFacts) -> dict[bool | None, bool]:
+    """Whether pages of which the rest is known are accepted: young, old, and unknown ones."""
+    return {
+        young: accepts_page(spec.ops_filters, replace(facts, young=young))
+        for young in (True, False, None)
+    }
+
+
+def cut(region: Region) -> list[Region]:
+    """The region in pieces that are small enough to be asked for at once."""
+    starts = range(region.start, region.end, _PIECE_BYTES)
+    return [
+        replace(region, start=start, end=min(start + _PIECE_BYTES, region.end)) for start in starts
+    ]
 
 
 def join_facts(facts: Iterable[tuple[AddressRange, PageFacts]]) -> Known:

@@ -18,8 +18,11 @@ from damos_agent.host.idle_bitmap import IdleBitmap
 from damos_agent.host.roots import Roots
 from damos_agent.model.damon import Placement
 from damos_agent.model.errors import HostError
+from damos_agent.model.policy import AddressRange
+from damos_agent.userspace.idle_folios import IdleFolios, read_idle
 from damos_agent.userspace.probe import Granularity, PageSampler, ProbeInfo
 from damos_agent.userspace.subject import Subject
+from damos_agent.userspace.young import Young, runs
 
 INFO: Final = ProbeInfo(
     name="page_idle",
@@ -69,18 +72,30 @@ class PageIdleSampler:
             for sample, item in zip(self._armed, entries, strict=True)
         ]
 
+    def take_young(self, where: AddressRange) -> list[Young]:
+        """See `PageSampler`. What moved while it was asked cannot be told."""
+        before = self._frames(where)
+        folios = IdleFolios(self._bitmap, self._flags)
+        told = [None if pfn is None else folios.take_young(pfn) for pfn in before]
+        after = self._frames(where)
+        return runs(
+            (where.start + number * pagemap.PAGE_BYTES, young if new == old else None)
+            for number, (old, young, new) in enumerate(zip(before, told, after, strict=False))
+            if old is not None
+        )
+
     def close(self) -> None:
         """See `PageSampler`."""
         self._subject.close()
 
+    def _frames(self, where: AddressRange) -> list[int | None]:
+        entries = self._subject.pagemap.range_entries(where.start, where.end)
+        return [_frame(item) for item in entries]
+
     def _mark(self, address: int, item: int) -> _Armed:
-        pfn = pagemap.frame(item)
+        pfn = _frame(item)
         if pfn is None:
             return _Armed(address, None)
-        if pfn == 0:
-            raise HostError(
-                "page frame numbers are hidden", hint="run as root, or with CAP_SYS_ADMIN"
-            )
         # Idle bits of tails cannot be set, and so always read as accessed.
         head = self._flags.head(pfn)
         self._bitmap.set(head)
@@ -97,13 +112,16 @@ class PageIdleSampler:
             return None
         if pfn != sample.head and not self._flags.flags(pfn) & COMPOUND_TAIL:
             return None  # the folio was split: its head is another page's now
-        idle = self._bitmap.is_idle(sample.head)
-        now = self._flags.flags(sample.head)
-        # What is locked or off the LRU lists just now is passed over, and keeps its mark: a locked
-        # folio reads idle, and one off the lists accessed, whatever has happened.
-        if idle != bool(now & IDLE) or (idle and now & LOCKED):
-            return None
-        return not idle
+        idle = read_idle(self._bitmap, self._flags, sample.head)
+        return None if idle is None else not idle
+
+
+def _frame(item: int) -> int | None:
+    """The page frame of a pagemap entry, None if not in memory. `HostError` where none is shown."""
+    pfn = pagemap.frame(item)
+    if pfn == 0:
+        raise HostError("page frame numbers are hidden", hint="run as root, or with CAP_SYS_ADMIN")
+    return pfn
 
 
 class PageIdleProbe:

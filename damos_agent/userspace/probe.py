@@ -13,6 +13,8 @@ from enum import StrEnum
 from typing import Protocol
 
 from damos_agent.model.damon import Placement
+from damos_agent.model.policy import AddressRange
+from damos_agent.userspace.young import Young
 
 
 class Granularity(StrEnum):
@@ -53,6 +55,14 @@ class PageSampler(Protocol):
 
         Not mapped or not resident counts as not accessed, as in DAMON's vaddr operations. Raises
         as `arm`.
+        """
+        ...
+
+    def take_young(self, where: AddressRange) -> list[Young]:
+        """Which pages of whole pages `where` were accessed since they were last looked at.
+
+        That is then forgotten, so nothing may be armed meanwhile. Ascending; what is not in memory
+        is left out. Raises as `arm`.
         """
         ...
 

@@ -14,6 +14,7 @@ from damos_agent.host.roots import Roots
 from damos_agent.model.damon import Placement
 from damos_agent.model.policy import (
     Action,
+    AddressRange,
     Mode,
     Monitoring,
     Pattern,
@@ -30,6 +31,7 @@ from damos_agent.userspace.mapping_context import MappingContext
 from damos_agent.userspace.page_context import PageContext
 from damos_agent.userspace.probe import Granularity, MappingUse, ProbeInfo
 from damos_agent.userspace.worker import AnyContext
+from damos_agent.userspace.young import Young, runs
 
 MIB = 1 << 20
 BASE = 1 << 30
@@ -45,7 +47,8 @@ def gone() -> ProcessLookupError:
 @dataclass
 class FakeProcess:
     """`areas` are mapped, `hot` is accessed all the time, of `blind` nobody can tell; all of it is
-    resident but for the pages in `out`. `image` changes with exec.
+    resident but for the pages in `out`. `young` pages were accessed since they were last asked for.
+    `image` changes with exec.
     """
 
     pid: int
@@ -53,6 +56,7 @@ class FakeProcess:
     hot: list[Range] = field(default_factory=list)
     blind: list[Range] = field(default_factory=list)
     out: set[int] = field(default_factory=set)
+    young: set[int] = field(default_factory=set)
     shared: int = 0
     image: int = 1
     alive: bool = True
@@ -75,7 +79,7 @@ class FakeProcess:
 @dataclass
 class FakeMachine:
     """The clock is `now_us`. Costs of CPU: `tick_ns` a process and look, `region_ns` a sample,
-    `maps_ns` a reading of maps.
+    `maps_ns` a reading of maps, `asking_ns` a page that is asked whether it is young.
     """
 
     run: str
@@ -88,11 +92,13 @@ class FakeMachine:
     tick_ns: int = 0
     region_ns: int = 0
     maps_ns: int = 0
+    asking_ns: int = 0
     stall_us: int = 0
     swap: bool = True
     opened: int = 0
     maps_read: list[int] = field(default_factory=list)
     walked_us: list[int] = field(default_factory=list)
+    asked: list[Range] = field(default_factory=list)
     calls: list[tuple[int, Advice, Range]] = field(default_factory=list)
     forbidden: set[int] = field(default_factory=set)
     full: bool = False
@@ -239,8 +245,23 @@ class FakePageSampler:
         self._look(len(self._armed))
         return [self._tell(address) for address in self._armed]
 
+    def take_young(self, where: AddressRange) -> list[Young]:
+        self._look(0)
+        self._machine.asked.append((where.start, where.end))
+        pages = [
+            at for at in range(where.start, where.end, PAGE_BYTES) if at not in self._process.out
+        ]
+        self._machine.cpu_ns += len(pages) * self._machine.asking_ns
+        self._machine.now_us += len(pages) * self._machine.asking_ns // 1_000
+        found = runs((at, self._is_young(at)) for at in pages)
+        self._process.young.difference_update(pages)
+        return found
+
     def close(self) -> None:
         self._machine.opened -= 1
+
+    def _is_young(self, address: int) -> bool | None:
+        return True if address in self._process.young else self._tell(address)
 
     def _look(self, samples: int) -> None:
         self._machine.cpu_ns += self._machine.tick_ns + samples * self._machine.region_ns

@@ -13,6 +13,7 @@ from damos_agent.host.filesystem import RealFilesystem
 from damos_agent.host.folio import COMPOUND_HEAD, COMPOUND_TAIL, IDLE, LOCKED, LRU
 from damos_agent.host.roots import Roots
 from damos_agent.model.errors import HostError, UnsupportedError
+from damos_agent.model.policy import AddressRange
 from damos_agent.userspace.page_idle import PageIdleProbe
 from damos_agent.userspace.probe import PageSampler
 from tests.userspace.child import placement_of
@@ -45,9 +46,9 @@ class Machine:
             path.write_bytes(bytes(2048 * 8))
         (self.base / "proc/kpagecount").touch()
 
-    def map(self, entry: int) -> None:
-        """The entry of the page at ADDRESS."""
-        _put(self.base / "proc" / str(os.getpid()) / "pagemap", ADDRESS // PAGE, entry)
+    def map(self, entry: int, address: int = ADDRESS) -> None:
+        """The entry of the page at that address."""
+        _put(self.base / "proc" / str(os.getpid()) / "pagemap", address // PAGE, entry)
 
     def flag(self, pfn: int, flags: int) -> None:
         _put(self.base / "proc/kpageflags", pfn, flags)
@@ -155,6 +156,61 @@ def test_what_came_was_accessed(machine: Machine, sampler: PageSampler) -> None:
     assert sampler.check() == [False]
     machine.map(PRESENT | PFN)
     assert sampler.check() == [True]
+
+
+def where(pages: int) -> AddressRange:
+    return AddressRange(ADDRESS, ADDRESS + pages * PAGE)
+
+
+def test_what_is_young_is_told_and_old_from_then_on(machine: Machine, sampler: PageSampler) -> None:
+    """Never marked counts as young, as in DAMON; what is not in memory is left out."""
+    # A word of the bitmap each: a file does not keep the other bits as the kernel does.
+    frames = [PFN, PFN + 64, PFN + 128]
+    for number, pfn in enumerate(frames):
+        machine.map(PRESENT | pfn, ADDRESS + number * PAGE)
+        machine.flag(pfn, LRU)
+    machine.idle(frames[1], True)
+    machine.flag(frames[1], LRU | IDLE)
+    first, second, third = (
+        AddressRange(ADDRESS + at * PAGE, ADDRESS + (at + 1) * PAGE) for at in range(3)
+    )
+    assert sampler.take_young(where(5)) == [(first, True), (second, False), (third, True)]
+    assert machine.marked() == frames
+    for pfn in frames:
+        machine.flag(pfn, LRU | IDLE)
+    assert sampler.take_young(where(5)) == [(where(3), False)]
+
+
+def test_a_folio_is_young_as_a_whole(machine: Machine, sampler: PageSampler) -> None:
+    """It is asked and marked once, by its head, whichever of its pages are in the range."""
+    head = 1024
+    machine.flag(head, LRU | COMPOUND_HEAD)
+    for pfn in range(head + 1, head + 512):
+        machine.flag(pfn, COMPOUND_TAIL)
+    machine.map(PRESENT | PFN)
+    machine.map(PRESENT | PFN + 1, ADDRESS + PAGE)
+    assert sampler.take_young(where(2)) == [(where(2), True)]
+    assert machine.marked() == [head]
+
+
+@pytest.mark.parametrize(
+    ("idle", "flags"),
+    [(True, LRU | IDLE | LOCKED), (False, LRU | IDLE), (False, 0), (True, 0)],
+    ids=["locked", "just taken off its list", "off the lists", "marked, then taken off"],
+)
+def test_of_what_the_kernel_passes_over_nothing_is_told_nor_marked(
+    machine: Machine, sampler: PageSampler, idle: bool, flags: int
+) -> None:
+    machine.idle(PFN, idle)
+    machine.flag(PFN, flags)
+    assert sampler.take_young(where(1)) == [(where(1), None)]
+    assert machine.marked() == [PFN] * idle
+
+
+def test_no_frame_numbers_no_young_pages(machine: Machine, sampler: PageSampler) -> None:
+    machine.map(PRESENT)
+    with pytest.raises(HostError, match="hidden"):
+        sampler.take_young(where(1))
 
 
 def test_hidden_frame_numbers_are_an_error(machine: Machine, sampler: PageSampler) -> None:

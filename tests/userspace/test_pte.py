@@ -17,6 +17,7 @@ from damos_agent.host.folio import PageFlags
 from damos_agent.host.roots import Roots
 from damos_agent.model.damon import Placement
 from damos_agent.model.errors import HostError, UnsupportedError
+from damos_agent.model.policy import AddressRange
 from damos_agent.userspace.pte.probe import PteProbe
 from damos_agent.userspace.pte.sampler import PteSampler
 from damos_agent.userspace.selftest import Specimen, prove_pages
@@ -70,6 +71,35 @@ def test_hot_is_hot_and_cold_is_cold(probe: PteProbe, huge: bool) -> None:
         assert found["hot"][True] >= 0.98 * 2800, found
         assert found["cold"][False] >= 0.98 * 2800, found
         assert smaps(specimen.pid, "AnonHugePages") == huge_before
+
+
+YOUNG = {
+    "4K": ("area(2 << 20)", 3),
+    "THP": ("area(2 << 20, huge=True)", 512),
+}
+
+
+@pytest.mark.parametrize("kind", YOUNG)
+def test_young_pages_are_told_and_old_from_then_on(probe: PteProbe, kind: str) -> None:
+    make, touched = YOUNG[kind]
+    body = f"""
+m, start, at = {make}; touch(m, start, 2 << 20); drain(); say(at)
+while input() == "":
+    [m[start + place * 4096] for place in (3, 4, 5)]; say(1)
+"""
+    with running(body) as child:
+        (at,) = child.hear()
+        whole = AddressRange(at, at + (2 << 20))
+        sampler = probe.open(child.placement)
+        assert sampler.take_young(whole) == [(whole, True)]
+        assert sampler.take_young(whole) == [(whole, False)]
+        child.tell()
+        child.hear()
+        found = dict(sampler.take_young(AddressRange(at, at + (4 << 20))))
+        young = sum(where.end - where.start for where, told in found.items() if told)
+        assert young == touched * PAGE
+        assert sampler.take_young(whole) == [(whole, False)]
+        sampler.close()
 
 
 def test_a_touch_between_arming_and_checking_shows(probe: PteProbe) -> None:
@@ -140,6 +170,8 @@ def test_what_cannot_be_cleared_is_unknown_and_never_idle(probe: PteProbe, kind:
         sampler.arm(range(at, at + (1 << 20), PAGE))
         time.sleep(0.02)
         assert set(sampler.check()) == {None}
+        whole = AddressRange(at, at + (1 << 20))
+        assert sampler.take_young(whole) == [(whole, None)]
         sampler.close()
 
 
@@ -173,6 +205,9 @@ say(at); input(); m[start + 4096]; say(1)
         child.tell()
         child.hear()
         assert sampler.check() == [True, False]
+        part, whole = AddressRange(at + 8192, at + 16384), AddressRange(at, at + HUGE)
+        assert sampler.take_young(part) == [(part, True)]
+        assert sampler.take_young(whole) == [(whole, False)]
         assert flags.pages(folio) == 512
         sampler.close()
 

@@ -16,8 +16,10 @@ import pytest
 from damos_agent.host.pagemap import Pagemap
 from damos_agent.model.damon import Placement
 from damos_agent.model.errors import UnsupportedError
+from damos_agent.model.policy import AddressRange
 from damos_agent.userspace.probe import Granularity, ProbeInfo
 from damos_agent.userspace.selftest import PAGES, Specimen, prove_pages
+from damos_agent.userspace.young import Young
 
 PAGE = 4096
 
@@ -94,6 +96,9 @@ class Answering:
 
     def check(self) -> list[bool | None]:
         return self.answers
+
+    def take_young(self, where: AddressRange) -> list[Young]:
+        raise AssertionError(where)
 
     def close(self) -> None:
         self.closed = True

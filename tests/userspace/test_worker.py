@@ -18,6 +18,8 @@ from damos_agent.model.damon import Placement
 from damos_agent.model.errors import HostError, UnsupportedError
 from damos_agent.model.policy import (
     Action,
+    Filter,
+    FilterType,
     Mode,
     Policy,
     ProbeChoice,
@@ -42,11 +44,14 @@ from tests.userspace.contexting import (
 
 @dataclass
 class FakeLadder:
-    """Pages, unless whole mappings are asked for; `broken` probes work after a while."""
+    """Pages, unless whole mappings are asked for or are all there is (`mappings`); `broken` probes
+    work after a while.
+    """
 
     machine: FakeMachine
     broken: bool = False
     proof_ns: int = 0
+    mappings: bool = False
     asked: list[tuple[ProbeChoice, bool]] = field(default_factory=list)
 
     def choose(self, wanted: ProbeChoice, *, again: bool = False) -> object:
@@ -54,7 +59,7 @@ class FakeLadder:
         self.machine.cpu_ns += self.proof_ns
         if self.broken and not again:
             raise UnsupportedError("no probe tells accesses here")
-        kind = FakeMappings if wanted is ProbeChoice.VMA else FakePages
+        kind = FakeMappings if self.mappings or wanted is ProbeChoice.VMA else FakePages
         return kind(self.machine)
 
     def rungs(self) -> tuple[Rung, ...]:
@@ -111,6 +116,22 @@ def test_one_policy_s_trouble_is_not_the_others(machine: FakeMachine) -> None:
     mended = replace(bad, mode=Mode.OBSERVE)
     contexts.follow(Orders((work(machine, good, 700), work(machine, mended, 701))), machine.now_us)
     assert names(contexts) == {"good": "", "bad": ""}
+
+
+def test_a_filter_on_pages_takes_a_probe_that_tells_them(machine: FakeMachine) -> None:
+    """Known only once the ladder has chosen; the policy is then unsupported, and says why."""
+    machine.add(700)
+    young = Scheme(Action.COLD, filters=(Filter(FilterType.YOUNG, allow=False),))
+    orders = Orders((work(machine, policy_of(young), 700),))
+    contexts = contexts_of(machine, FakeLadder(machine, mappings=True))
+    contexts.follow(orders, machine.now_us)
+    assert "'young' is about single pages, which probe vma does not" in names(contexts)["p"]
+    assert "page_idle" in names(contexts)["p"]
+    assert machine.locks() == []
+    contexts = contexts_of(machine)
+    contexts.follow(orders, machine.now_us)
+    assert names(contexts) == {"p": ""}
+    contexts.close()
 
 
 def test_an_edit_that_cannot_be_done_ends_the_policy(machine: FakeMachine) -> None:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from damos_agent.host.folio import COMPOUND_HEAD, COMPOUND_TAIL, LRU, PageFlags
 from damos_agent.host.procmap import mapping_at
+from damos_agent.model.policy import AddressRange
 from damos_agent.userspace.pte import cold, entry
 from damos_agent.userspace.pte.reader import Reader
 from damos_agent.userspace.subject import Subject
+from damos_agent.userspace.young import Young, runs
 
 _Range = tuple[int, int]
 
@@ -40,6 +42,22 @@ class PteSampler:
         for index, told in self._settled.items():
             found[index] = told
         return found
+
+    def take_young(self, where: AddressRange) -> list[Young]:
+        """See `PageSampler`. What cannot be cleared may be young for ever: it cannot be told."""
+        self._check_same_memory()
+        addresses = range(where.start, where.end, entry.PAGE_BYTES)
+        areas: dict[int, _Range | None] = {}
+        told: dict[_Range | None, bool | None] = {None: None}
+        for address, item in zip(addresses, self._read(addresses), strict=True):
+            if entry.is_resident(item) or entry.is_unknown(item):
+                areas[address] = area = self._whole_page(address, item)
+                if area is not None and area not in told:
+                    told[area] = self._is_area_young(area, item)
+        young = sorted(area for area, was in told.items() if area is not None and was)
+        for place in cold.clear(self._subject.pidfd, young):
+            told[young[place]] = None
+        return runs((address, told[area]) for address, area in areas.items())
 
     def close(self) -> None:
         """See `PageSampler`."""
@@ -84,9 +102,24 @@ class PteSampler:
             elif young:
                 self._settled[index] = True if self._is_clearable(index) else None
 
+    def _is_area_young(self, area: _Range, item: int) -> bool | None:
+        """Whether any page of a folio is young; None where others may have accessed it unseen.
+
+        `item`: the entry of any page of it.
+        """
+        start, size = area
+        if not self._can_clear(entry.frame(item, start)):
+            return None
+        if size == entry.PAGE_BYTES or entry.is_huge(item):
+            return entry.is_young(item)
+        items = self._read(range(start, start + size, entry.PAGE_BYTES))
+        return bool(entry.young_indexes(items))
+
     def _is_clearable(self, index: int) -> bool:
+        return self._can_clear(entry.frame(self._entries[index], self._addresses[index]))
+
+    def _can_clear(self, pfn: int | None) -> bool:
         """Whether the kernel clears the bit of this page: mapped once, and on an LRU list."""
-        pfn = entry.frame(self._entries[index], self._addresses[index])
         if pfn is None:
             return False
         if self._flags.mappings(pfn) != 1:
