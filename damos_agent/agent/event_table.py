@@ -345,7 +345,7 @@ _USERSPACE = {
         "How the accesses of a policy's processes are told without DAMON.",
         {
             "policy": POLICY,
-            "probe": _text("page_idle, pte, vma or memcg"),
+            "probe": _text("page_idle, pte, vma, memcg or writes"),
             "granularity": _text("page, mapping or cgroup"),
             "limits": _text("what it cannot see, and what it costs"),
             "notes": _texts("what is left out, and why"),

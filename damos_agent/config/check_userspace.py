@@ -15,6 +15,7 @@ from damos_agent.userspace.capable import (
     check_group,
     check_group_scheme,
     check_page_filter,
+    check_writes_scheme,
     is_group,
     may_tell_pages,
 )
@@ -38,7 +39,9 @@ def check_userspace(policy: Policy) -> Iterator[Issue]:
     probe = policy.monitoring.userspace.probe
     if probe is ProbeChoice.MEMCG:
         yield from _check_group(policy)
-    elif not may_tell_pages(probe):
+    if probe is ProbeChoice.WRITES:
+        yield from _check_writes(policy)
+    if probe is not ProbeChoice.MEMCG and not may_tell_pages(probe):
         yield from _check_pages(policy, probe)
 
 
@@ -50,6 +53,13 @@ def _check_group(policy: Policy) -> Iterator[Issue]:
         return
     for index, scheme in enumerate(policy.schemes):
         yield from _complaint(partial(check_group_scheme, scheme), (*_SPEC, "schemes", index))
+
+
+def _check_writes(policy: Policy) -> Iterator[Issue]:
+    """What takes more than knowing what was written."""
+    for index, scheme in enumerate(policy.schemes):
+        at: Loc = (*_SPEC, "schemes", index, "action")
+        yield from _complaint(partial(check_writes_scheme, scheme), at)
 
 
 def _check_pages(policy: Policy, probe: ProbeChoice) -> Iterator[Issue]:

@@ -53,7 +53,8 @@ class UserspaceShape(Shape):
 
     probe: ProbeChoice = described(
         "What tells whether memory was accessed. auto: the best that works here; pte is "
-        "experimental and used only when it is named; memcg is for cgroups, units and containers.",
+        "experimental and used only when it is named; memcg is for cgroups, units and containers; "
+        "writes sees writes only, so that it serves only action stat.",
         ProbeChoice.AUTO,
     )  # fmt: skip
     cpu: Share = described(

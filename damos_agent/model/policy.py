@@ -33,6 +33,7 @@ class ProbeChoice(StrEnum):
     PTE = "pte"
     VMA = "vma"
     MEMCG = "memcg"
+    WRITES = "writes"
 
 
 class Action(StrEnum):

@@ -71,8 +71,26 @@ def check_policy(policy: Policy) -> None:
     probe = policy.monitoring.userspace.probe
     if probe is ProbeChoice.MEMCG:
         check_group(policy)
+    if probe is ProbeChoice.WRITES:
+        check_writes(policy)
     if not may_tell_pages(probe):
         check_pages(policy, probe)
+
+
+def check_writes(policy: Policy) -> None:
+    """Raise `UnsupportedError` for what takes more than knowing what was written."""
+    for scheme in policy.schemes:
+        check_writes_scheme(scheme)
+
+
+def check_writes_scheme(scheme: Scheme) -> None:
+    """Raises as `check_writes`; also where it would only be told what would be done."""
+    if scheme.action is not Action.STAT:
+        raise UnsupportedError(
+            f"action '{scheme.action}' takes a probe that sees all accesses: memory which probe "
+            "writes calls idle may be read all the time",
+            hint="use action stat, or another probe",
+        )
 
 
 def may_tell_pages(probe: ProbeChoice) -> bool:

@@ -32,7 +32,7 @@ from damos_agent.userspace.actor import ProcessActor
 from damos_agent.userspace.canary import CanaryGate
 from damos_agent.userspace.canary_book import CanaryBook
 from damos_agent.userspace.canary_state import CanaryLimits
-from damos_agent.userspace.capable import check_pages
+from damos_agent.userspace.capable import check_pages, check_writes
 from damos_agent.userspace.effect import PAGE_BYTES
 from damos_agent.userspace.filtering import FilteringActor
 from damos_agent.userspace.governor import Governor, Wanted
@@ -56,6 +56,7 @@ _CUT_SHORT: Final = (
     "filter young is asked of as many pages as the time for it allows; the rest waits, and does "
     "not count as tried"
 )
+_ONLY_WRITES: Final = "only writes are seen: what counts as idle here may be read all the time"
 _OPENING_NS: Final = 5_000_000
 """CPU time after which opening processes is left for later."""
 
@@ -330,6 +331,7 @@ class Context(ABC):
         enforced = actions if self.policy.mode is Mode.ENFORCE else ()
         own = [_NO_FRAMES] if self._blind and self.policy.mode is Mode.ENFORCE else []
         own += [_CUT_SHORT] if self._actor.cut_short else []
+        own += [_ONLY_WRITES] if self.info.sees == "w" else []
         return tuple(dict.fromkeys((*filter(None, enforced), *own, *self.notes, *left_out)))
 
     def _asking_us(self, now_us: int) -> int:
@@ -341,6 +343,8 @@ class Context(ABC):
     def _make_actor(self, policy: Policy) -> FilteringActor:
         if self.info.granularity is not Granularity.PAGE:
             check_pages(policy, self.info.name)
+        if self.info.sees == "w":
+            check_writes(policy)
         specs = shape(policy, self.intervals)
         inner = ProcessActor(specs, self.tools.effects, self.gate, policy.monitoring.update_us)
         try:

@@ -1,7 +1,8 @@
 """The ladder of access probes: the best one that works here, and why those above it do not.
 
 Each rung is tried on a throw-away child before it is trusted. Experimental ones are tried only
-when a policy names them. The last one tells whole cgroups: it stands in where no other works.
+when a policy names them, as is the one that sees writes only. The one that tells whole cgroups
+stands in where no other works.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from damos_agent.userspace.pte.probe import INFO as PTE
 from damos_agent.userspace.pte.probe import PteProbe
 from damos_agent.userspace.selftest import prove_pages
 from damos_agent.userspace.specimen import Specimen
+from damos_agent.userspace.writes import WRITES, WritesProbe, decline_writes
 
 Probe = PageProbe | MappingProbe | CgroupAges
 
@@ -34,11 +36,14 @@ INFOS: Final = {
     ProbeChoice.PTE: PTE,
     ProbeChoice.VMA: VMA,
     ProbeChoice.MEMCG: MEMCG,
+    ProbeChoice.WRITES: WRITES,
 }
-"""The rungs, best first."""
+"""The rungs, best first; the last one is for who asks for it."""
 
 _TRIES: Final = 3
-NOT_ASKED: Final = "experimental: used only by policies that name it (monitoring.userspace.probe)"
+_NAMED: Final = "used only by policies that name it (monitoring.userspace.probe)"
+NOT_ASKED: Final = f"experimental: {_NAMED}"
+ONLY_WRITES: Final = f"sees writes only: {_NAMED}"
 
 
 @dataclass(slots=True)
@@ -93,7 +98,7 @@ class Ladder:
     def _describe(self, rung: ProbeChoice, info: ProbeInfo) -> Rung:
         reason = self.reasons.get(rung, "")
         if not reason and rung not in self.probes:
-            reason = NOT_ASKED if info.experimental else "not needed: a better one works"
+            reason = _not_tried(info)
         return Rung(info.name, info.granularity, info.sees, info.limits, info.experimental, reason)
 
     def _try(self, rung: ProbeChoice) -> bool:
@@ -119,8 +124,17 @@ class Ladder:
         elif isinstance(probe, VmaProbe):
             with Specimen() as specimen:
                 prove_mappings(probe, specimen)
+        elif isinstance(probe, WritesProbe):
+            if reason := decline_writes(self.roots):
+                raise UnsupportedError(reason, hint="use another probe")
         else:
             prove_pages(probe)  # type: ignore[arg-type]  # all others are page probes
+
+
+def _not_tried(info: ProbeInfo) -> str:
+    if not info.experimental:
+        return "not needed: a better one works"
+    return NOT_ASKED if info.sees == "rw" else ONLY_WRITES
 
 
 def _prove_patiently(prove: Callable[[], None]) -> None:
@@ -141,4 +155,5 @@ _MAKERS: Final[dict[ProbeChoice, Callable[[Filesystem, Roots], Probe]]] = {
     ProbeChoice.PTE: PteProbe,
     ProbeChoice.VMA: lambda _fs, roots: VmaProbe(roots),
     ProbeChoice.MEMCG: CgroupAges,
+    ProbeChoice.WRITES: lambda _fs, roots: WritesProbe(roots),
 }

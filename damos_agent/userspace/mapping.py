@@ -30,7 +30,6 @@ VMA: Final = ProbeInfo(
         "stops the process from changing its mappings for 15 ms per GiB of 4K pages each round"
     ),
 )
-_CLEAR_ALL: Final = "1"
 
 
 class VmaSampler:
@@ -43,6 +42,9 @@ class VmaSampler:
     accessed again before the next reading. Two readers of this agent are kept apart by
     `monitor_lock`, others only by this counter.
     """
+
+    forgetting = "1"
+    """What is written to clear_refs: forget all accesses."""
 
     def __init__(self, roots: Roots, process: Placement) -> None:
         self._image = ProcessImage(roots, process)
@@ -61,7 +63,7 @@ class VmaSampler:
         """Forget past accesses, also those which reclaim and other monitors would have seen."""
         self._image.check()
         self._comparable = False
-        self._stall.begin(self._image.write("clear_refs", _CLEAR_ALL))
+        self._stall.begin(self._image.write("clear_refs", self.forgetting))
         # clear_refs goes by the process: after an exec it has cleared the new program's memory.
         self._image.check()
 
@@ -69,7 +71,7 @@ class VmaSampler:
         """Its mappings, ascending, with what was referenced since `clear`."""
         text, longest_us = self._image.read_smaps()
         self._stall.add(longest_us)
-        uses = tuple(MappingUse(*smap[:10]) for smap in parse_smaps(text))
+        uses = self._uses(text)
         if self._comparable and is_foreign_clear(self._last, uses):
             self.foreign_clears += 1
         self._last, self._comparable = uses, True
@@ -93,6 +95,9 @@ class VmaSampler:
     def close(self) -> None:
         """Give back descriptors; may be called again."""
         self._image.close()
+
+    def _uses(self, smaps: bytes) -> tuple[MappingUse, ...]:
+        return tuple(MappingUse(*smap[:10]) for smap in parse_smaps(smaps))
 
     def _known_bytes(self, resident: int) -> tuple[int, int]:
         """Small and huge pages when last seen."""

@@ -38,6 +38,10 @@ _FORGOTTEN: Final = (
     "somebody else makes accesses forgotten (clear_refs, reclaim that ages this memory, or "
     "MADV_COLD): nothing counts as idle until a look finds that this has ended"
 )
+_WRITES_FORGOTTEN: Final = (
+    "somebody else makes writes forgotten (clear_refs, as CRIU uses it): nothing counts as idle "
+    "until a look finds that this has ended"
+)
 _SLICE_NS: Final = 20_000_000
 _SLICE_PAUSE: Final = 4
 """Many processes are walked in slices of 20 ms, with pauses of so many times that in between."""
@@ -163,7 +167,7 @@ class MappingContext(Context):
         if target.kept:
             _keep_rates(counted)
         if target.doubted:
-            self.notes[_FORGOTTEN] = None
+            self.notes[_WRITES_FORGOTTEN if self.info.sees == "w" else _FORGOTTEN] = None
             _doubt(counted)
         top = max((region.nr_accesses for region in counted), default=0)
         target.regions = age_and_merge(counted, top // 10, 0)

@@ -6,14 +6,23 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from random import Random
 
 import pytest
 
 from damos_agent.host.filesystem import RealFilesystem
 from damos_agent.host.roots import Roots
+from damos_agent.model.policy import Action, PidTarget, Policy, ProbeChoice, Scheme
+from damos_agent.model.userspace import Work
+from damos_agent.userspace.context import Tools
+from damos_agent.userspace.handle import Effects
+from damos_agent.userspace.ladder import Ladder
 from damos_agent.userspace.mapping import VmaProbe
+from damos_agent.userspace.mapping_context import MappingContext
 from damos_agent.userspace.memcg import CgroupAges, Kind, Verdict, check
-from damos_agent.userspace.writes import WrittenSampler, decline_writes
+from damos_agent.userspace.writes import WritesProbe, WrittenSampler, decline_writes
 from tests.userspace.child import MIB, child
 from tests.vm.guestlib import cgroup, zram_swap
 
@@ -54,9 +63,40 @@ def test_soft_dirty_tells_writes_from_reads() -> None:
         sampler.clear()
         target.do("hot")
         target.do("write 4")
-        found = {(one.start, one.end): one.written for one in sampler.read()}
+        found = {(one.start, one.end): one.referenced for one in sampler.read()}
         sampler.close()
     assert (found[target.hot], found[target.cold]) == (4 * MIB, 0)
+
+
+def test_a_policy_that_names_it_is_told_how_much_was_written(tmp_path: Path) -> None:
+    """And that somebody else has made writes forgotten."""
+    fs, roots = RealFilesystem(), Roots(run=str(tmp_path))
+    ladder = Ladder(fs, roots)
+    tools = Tools(fs, roots, Effects(fs, roots), Random(1))
+    with closing(ladder), child(16 * MIB) as target:
+        probe = ladder.choose(ProbeChoice.WRITES)
+        assert isinstance(probe, WritesProbe)
+        sampler = probe.open(target.placement)
+        sampler.clear()
+        target.do("write 16")
+        assert [len(sampler.read()) > 2, sampler.foreign_clears] == [True, 0]
+        Path(f"/proc/{target.pid}/clear_refs").write_text("4", encoding="ascii")
+        sampler.read()
+        assert sampler.foreign_clears == 1
+        sampler.close()
+        policy = Policy("w", PidTarget((target.pid,)), (Scheme(Action.STAT),))
+        context = MappingContext(Work(policy, (target.placement,)), probe, tools)
+        with closing(context):
+            end = time.monotonic() + 20
+            while time.monotonic() < end:
+                context.turn(time.monotonic_ns() // 1_000)
+                target.do("hot")
+                target.do("write 4")
+                time.sleep(0.5)
+            found = {r.start: r.nr_accesses for r in context.snapshot().regions}
+            report = context.report()
+    assert (report.probe, report.granularity) == ("writes", "mapping")
+    assert (found[target.hot[0]], found[target.cold[0]]) == (25, 0)
 
 
 @pytest.mark.usefixtures("debugfs")
