@@ -27,7 +27,7 @@ Known = list[tuple[AddressRange, PageFacts]]
 TakeYoung = Callable[[Placement, AddressRange], Iterable[Young]]
 
 _PIECE_BYTES: Final = 16 << 20
-"""Pages are asked for and acted on in pieces of so much: 20 ms by 4K pages."""
+"""Pages are asked for and acted on in pieces of so much: 4096 small pages, tens of ms."""
 _NOT_NOW: Final = Applied(0, 0, 0, touched=False, tried=0)
 
 

@@ -13,9 +13,10 @@ import pytest
 
 from damos_agent.host.filesystem import RealFilesystem
 from damos_agent.host.roots import Roots
-from damos_agent.model.policy import ProbeChoice
+from damos_agent.model.policy import AddressRange, ProbeChoice
 from damos_agent.userspace.ladder import Ladder
 from damos_agent.userspace.specimen import Specimen
+from damos_agent.userspace.young import Young
 from tests.guest.sampling import PAGES, only_pages_of, sampling, some, tail_share, tallies, told
 from tests.load import smaps
 from tests.load.layout import HotCold
@@ -89,6 +90,24 @@ def test_one_access_is_enough_and_none_is_none(kind: str) -> None:
         sampler.arm(hot)
         load.step()
         assert told(sampler).accessed >= LEAST * PAGES
+
+
+@pytest.mark.parametrize("kind", ["anon", "thp"])
+def test_the_filter_young_asks_each_page_and_makes_it_old(kind: str) -> None:
+    """So it tells what was accessed since it was asked last."""
+    whole_bytes, hot_bytes = HOT_COLD.total, HOT_COLD.hot_bytes
+    with stepped(kind) as load, sampling(load.placement()) as sampler:
+        where = AddressRange(load.base, load.base + whole_bytes)
+        sampler.take_young(where)
+        assert bytes_of(sampler.take_young(where), young=False) >= LEAST * whole_bytes
+        load.step()
+        found = sampler.take_young(where)
+    assert bytes_of(found, young=True) >= LEAST * hot_bytes
+    assert bytes_of(found, young=False) >= LEAST * (whole_bytes - hot_bytes)
+
+
+def bytes_of(found: list[Young], *, young: bool) -> int:
+    return sum(where.end - where.start for where, told in found if told is young)
 
 
 @pytest.mark.parametrize("kind", ["anon", "thp"])

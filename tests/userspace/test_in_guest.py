@@ -14,7 +14,15 @@ import pytest
 
 from damos_agent.host.filesystem import RealFilesystem
 from damos_agent.host.roots import Roots
-from damos_agent.model.policy import Action, PidTarget, Policy, ProbeChoice, Scheme
+from damos_agent.model.policy import (
+    Action,
+    Monitoring,
+    PidTarget,
+    Policy,
+    ProbeChoice,
+    Scheme,
+    Userspace,
+)
 from damos_agent.model.userspace import Work
 from damos_agent.userspace.context import Tools
 from damos_agent.userspace.handle import Effects
@@ -84,7 +92,11 @@ def test_a_policy_that_names_it_is_told_how_much_was_written(tmp_path: Path) -> 
         sampler.read()
         assert sampler.foreign_clears == 1
         sampler.close()
-        policy = Policy("w", PidTarget((target.pid,)), (Scheme(Action.STAT),))
+        # Looks are dear in an emulated guest: with the usual budget there would be few.
+        budget = Userspace(ProbeChoice.WRITES, cpu_bp=5_000, stall_us=1_000_000)
+        monitoring = Monitoring(userspace=budget)
+        stat = Scheme(Action.STAT)
+        policy = Policy("w", PidTarget((target.pid,)), (stat,), monitoring=monitoring)
         context = MappingContext(Work(policy, (target.placement,)), probe, tools)
         with closing(context):
             end = time.monotonic() + 20
@@ -95,6 +107,7 @@ def test_a_policy_that_names_it_is_told_how_much_was_written(tmp_path: Path) -> 
                 time.sleep(0.5)
             found = {r.start: r.nr_accesses for r in context.snapshot().regions}
             report = context.report()
+    print(report, found)
     assert (report.probe, report.granularity) == ("writes", "mapping")
     assert (found[target.hot[0]], found[target.cold[0]]) == (25, 0)
 
