@@ -74,6 +74,8 @@ class Core:
     _told_shared: set[tuple[str, ...]] = field(default_factory=set)
     _reader: OutcomeReader | None = None
     _outcome_asked: int | None = None
+    _named: dict[str, Policy] = field(default_factory=dict)
+    _named_of: Loaded | None = None
 
     @property
     def reconciler(self) -> Reconciler:
@@ -88,12 +90,15 @@ class Core:
     @property
     def policies(self) -> dict[str, Policy]:
         """Policies in force by name; each carries the digest of what it was made from."""
-        return {
-            entry.policy.name: replace(
-                entry.policy, origin=replace(entry.policy.origin, digest=entry.digest)
-            )
-            for entry in self.loaded.policies
-        }
+        if self._named_of is not self.loaded:
+            self._named = {
+                entry.policy.name: replace(
+                    entry.policy, origin=replace(entry.policy.origin, digest=entry.digest)
+                )
+                for entry in self.loaded.policies
+            }
+            self._named_of = self.loaded
+        return self._named
 
     def take(self, compiled: Compiled, trigger: str, duration_us: int) -> None:
         """Put what the compiler found in force, and log what that changed."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
@@ -44,7 +45,8 @@ def encode(value: object) -> Json:
 
 def decode(kind: type[T], data: Json) -> T:
     """The value of type `kind` that `encode` turned into `data`."""
-    return typing.cast("T", _decode(kind, data))  # _decode checks the type as it builds
+    decoder = _decoder(kind)  # type: ignore[arg-type]  # a class is as good a key as any
+    return typing.cast("T", decoder(data))  # it checks the type as it builds
 
 
 @cache
@@ -58,57 +60,77 @@ def _hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
-def _decode(kind: Any, data: Json) -> Any:
+Decoder = Callable[[Json], Any]
+
+
+@cache
+def _decoder(kind: Any) -> Decoder:
+    """What decodes that type: to take the type apart each time takes longer than all the rest."""
     if kind is Any:
-        return data
-    origin = get_origin(kind)
+        return lambda data: data
+    origin, inner = get_origin(kind), get_args(kind)
     if origin in (typing.Union, types.UnionType):
-        return _decode_union(get_args(kind), data)
-    if origin is tuple:
-        items = get_args(kind)
-        if len(items) == 2 and items[1] is Ellipsis:
-            return tuple(_decode(items[0], item) for item in data)
-        return tuple(_decode(k, item) for k, item in zip(items, data, strict=True))
-    if origin is frozenset:
-        return frozenset(_decode(get_args(kind)[0], item) for item in data)
-    if origin is list:
-        return [_decode(get_args(kind)[0], item) for item in data]
+        return _union_decoder(inner)
+    if origin is tuple and not (len(inner) == 2 and inner[1] is Ellipsis):
+        each = tuple(map(_decoder, inner))
+        return lambda data: tuple(one(item) for one, item in zip(each, data, strict=True))
+    if origin in (tuple, frozenset, list):
+        item_of = _decoder(inner[0])
+        return lambda data: origin([item_of(item) for item in data])
     if origin is dict:
-        key_kind, item_kind = get_args(kind)
-        return {_decode_key(key_kind, k): _decode(item_kind, v) for k, v in data.items()}
-    return _decode_plain(kind, data)
+        key_of, value_of = _key_decoder(inner[0]), _decoder(inner[1])
+        return lambda data: {key_of(key): value_of(item) for key, item in data.items()}
+    return _plain_decoder(kind)
 
 
-def _decode_key(kind: Any, key: str) -> Any:
-    return int(key) if kind is int else _decode(kind, key)
+def _key_decoder(kind: Any) -> Callable[[str], Any]:
+    return int if kind is int else _decoder(kind)
 
 
-def _decode_union(options: tuple[Any, ...], data: Json) -> Any:
-    if data is None and type(None) in options:
-        return None
+def _union_decoder(options: tuple[Any, ...]) -> Decoder:
     rest = [option for option in options if option is not type(None)]
+    optional = len(rest) < len(options)
     if len(rest) == 1:
-        return _decode(rest[0], data)
-    for option in rest:
-        if not isinstance(option, type):
-            continue
-        if is_dataclass(option):
-            if isinstance(data, dict) and data.get("kind") == option.__name__:
-                return _decode(option, data)
-        elif isinstance(data, option):
+        only = _decoder(rest[0])
+        return lambda data: None if optional and data is None else only(data)
+    classes = {one.__name__: one for one in rest if isinstance(one, type) and is_dataclass(one)}
+    others = tuple(one for one in rest if isinstance(one, type) and not is_dataclass(one))
+
+    def decode_union(data: Json) -> Any:
+        if data is None and optional:
+            return None
+        if isinstance(data, dict) and data.get("kind") in classes:
+            return _decoder(classes[data["kind"]])(data)
+        if isinstance(data, others):
             return data
-    raise TypeError(f"{data!r} is none of {options}")
+        raise TypeError(f"{data!r} is none of {options}")
+
+    return decode_union
 
 
-def _decode_plain(kind: Any, data: Json) -> Any:
+def _plain_decoder(kind: Any) -> Decoder:
     if isinstance(kind, type) and is_dataclass(kind):
-        hints = _hints(kind)
-        known = {key: _decode(hints[key], item) for key, item in data.items() if key in hints}
-        return kind(**known)
+        return _dataclass_decoder(kind)
     if isinstance(kind, type) and issubclass(kind, Enum):
-        return kind(data)
-    if kind is float and isinstance(data, int):
-        return float(data)
-    if not isinstance(data, kind) or (kind is int and isinstance(data, bool)):
-        raise TypeError(f"expected {kind.__name__}, got {data!r}")
-    return data
+        return kind
+
+    def check(data: Json) -> Any:
+        if kind is float and isinstance(data, int):
+            return float(data)
+        if not isinstance(data, kind) or (kind is int and isinstance(data, bool)):
+            raise TypeError(f"expected {kind.__name__}, got {data!r}")
+        return data
+
+    return check
+
+
+def _dataclass_decoder(kind: type) -> Decoder:
+    fields_of: dict[str, Decoder] = {}
+
+    def decode_dataclass(data: Json) -> Any:
+        if not fields_of:  # late, since a class may hold others of its kind
+            fields_of.update({name: _decoder(hint) for name, hint in _hints(kind).items()})
+        known = {key: fields_of[key](item) for key, item in data.items() if key in fields_of}
+        return kind(**known)
+
+    return decode_dataclass
