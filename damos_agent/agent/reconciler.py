@@ -16,7 +16,7 @@ from damos_agent.host.system import read_boot_id, read_uptime_us
 from damos_agent.kernel.apply import Applier
 from damos_agent.kernel.drift import Drift, find_drift
 from damos_agent.kernel.ownership import Ownership, judge
-from damos_agent.kernel.planner import plan
+from damos_agent.kernel.planner import left_out, plan
 from damos_agent.model.damon import (
     PLACEHOLDER_PID,
     Change,
@@ -403,7 +403,7 @@ class Reconciler:
 
     def _verdicts(self, policies: Mapping[str, Policy], view: Survey) -> dict[str, str]:
         """Why the kernel cannot serve each policy that has somebody to look after."""
-        everything = plan(view.desired, view.situation).unsupported
+        everything = left_out(view.desired, view.situation)
         held = {record.policy for record in self.ledger.slots.values()}
         found = {}
         for name, policy in policies.items():

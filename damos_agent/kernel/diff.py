@@ -18,7 +18,7 @@ def stage(observed: Tree, desired: Tree, prefix: str) -> tuple[Write, ...]:
     A collection whose count differs is written once and its children are then fresh: every field
     of theirs that is not at its default follows. All others are written only where they differ.
     """
-    return tuple(_stage(observed, desired, prefix))
+    return () if observed == desired else tuple(_stage(observed, desired, prefix))
 
 
 def _stage(observed: Tree, desired: Tree, prefix: str) -> Iterator[Write]:

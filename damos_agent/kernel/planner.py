@@ -94,7 +94,7 @@ def plan(desired: Mapping[str, Desired], situation: Situation) -> Plan:
     blocked = _blocking_modules(situation)
     if blocked and desired:
         return Plan(tuple(_undo(desired, situation)), dict.fromkeys(desired, blocked))
-    assigned, left_out = _assign(desired, situation, ownership)
+    assigned, unserved = _assign(desired, situation, ownership)
     slots = [*_undo(desired, situation), *_modules(desired, situation)]
     slots += _pool(desired, situation)
     for index, wish in sorted(assigned.items()):
@@ -103,7 +103,15 @@ def plan(desired: Mapping[str, Desired], situation: Situation) -> Plan:
             slots += [made] if made else []
     if not desired:
         slots += _release(situation, ownership)
-    return Plan(tuple(slots), left_out)
+    return Plan(tuple(slots), unserved)
+
+
+def left_out(desired: Mapping[str, Desired], situation: Situation) -> dict[str, str]:
+    """Why `plan` would leave some of them out, without making the plan."""
+    ownership = judge(situation.observed, situation.ledger, situation.boot_id)
+    if reason := _blocking_modules(situation) if ownership.pool else ownership.reason:
+        return dict.fromkeys(desired, reason)
+    return _assign(desired, situation, ownership)[1]
 
 
 def release(situation: Situation) -> Plan:
@@ -130,19 +138,19 @@ def _assign(
     assigned = {held[name]: wish for name, wish in desired.items() if name in held}
     taken = set(assigned) | ownership.foreign
     free = iter([index for index in range(count) if index not in taken])
-    left_out = {}
+    unserved = {}
     for name, wish in sorted(desired.items()):
         if name in held:
             continue
         index = next(free, None)
         if index is None:
-            left_out[name] = (
+            unserved[name] = (
                 f"all {count} kdamond slots are in use; raise `slots` in agent.yaml and "
                 "restart the agent (slots cannot be added while a kdamond runs)"
             )
         else:
             assigned[index] = wish
-    return assigned, left_out
+    return assigned, unserved
 
 
 def _undo(desired: Mapping[str, Desired], situation: Situation) -> Iterator[SlotPlan]:

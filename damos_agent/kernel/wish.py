@@ -63,14 +63,15 @@ def desire(policy: Policy, known: Knowledge) -> Desired:
     running = _running_intervals(policy, record, known.slot)
     primed, prime_at_us = _prime(policy, record, known, running)
     trees = []
-    for targets in (steady, staging):
+    # They hardly ever differ, and are made every minute for every policy.
+    for targets in (steady,) if staging == steady else (steady, staging):
         context = lower(policy, targets, known.features, running=running, primed=primed)
         tree = render(context, known.features)
         trees.append(_leave_near_ages(tree, known.slot.tree) if running and known.slot else tree)
     return Desired(
         policy=policy.name,
         tree=trees[0],
-        staging=trees[1],
+        staging=trees[-1],
         placements=placements,
         base_intervals=(policy.monitoring.sample_us, policy.monitoring.aggr_us),
         primed=primed,

@@ -304,9 +304,11 @@ def tree_digest(tree: Tree) -> str:
     Staged target regions are transient, and auto-tuned intervals are overwritten by the kernel.
     """
     tuned = tree.get("contexts/0/monitoring_attrs/intervals/intervals_goal/aggrs", "0") != "0"
-    lines = []
-    for path, value in sorted(tree.items()):
-        if is_transient(tree, path) or (tuned and path.endswith(("/sample_us", "/aggr_us"))):
-            continue
-        lines.append(f"{path}={value}\n")
+    passing = ("/sample_us", "/aggr_us") if tuned else ()
+    stay = tree.get("contexts/0/operations") == Ops.PADDR
+    lines = [
+        f"{path}={value}\n"
+        for path, value in sorted(tree.items())
+        if (stay or "/regions/" not in path) and not path.endswith(passing)
+    ]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
