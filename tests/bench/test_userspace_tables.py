@@ -5,7 +5,7 @@ import pytest
 
 from tests.bench.cost_windows import Plan, Window, between, mmaps_ms, speeds
 from tests.bench.monitoring_cost import Setup
-from tests.bench.userspace_tables import accuracy, cost, ranged, saved_at, savings, storms
+from tests.bench.userspace_tables import accuracy, cost, harm, ranged, saved_at, savings, storms
 from tests.load.progress import Progress
 from tests.load.truth import check
 
@@ -85,6 +85,14 @@ def test_savings_are_told_at_some_times() -> None:
     run = {"kernel/auto": {"saved_mib": line, "hot_swapped_mib": 0.0, "speed": 0.98}}
     (row,) = cells(savings({"7.3": [run]}))
     assert row[:5] == ["7.3", "kernel/auto", "1", "20 MiB", "24 MiB"]
+
+
+def test_harm_is_told_with_and_without_the_gate() -> None:
+    """Sent out in all, and by the second."""
+    run = {"how": "without", "claimed_mib": 64.0, "seconds": 20.0, "major_faults": 7, "speed": 0.5}
+    (row,) = cells(harm([{**run, "out_mib": 40.0}, {**run, "out_mib": 60.0}]))
+    assert row[:4] == ["without", "64 MiB", "2", "50.0 MiB (40.0 to 60.0)"]
+    assert row[4:] == ["2.50 MiB (2.00 to 3.00)", "7", "0.50"]
 
 
 def test_storms_are_told_by_probe() -> None:

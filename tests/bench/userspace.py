@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from tests.bench import accuracy as accurate
 from tests.bench import guest, monitoring_cost, userspace_tables
+from tests.bench import harm as harmful
 from tests.bench import storms as stormy
 
 Tell = Callable[[str], None]
@@ -91,9 +92,19 @@ def storms(runs: int, kernels: Sequence[str], *, quick: bool, tell: Tell) -> tup
     return userspace_tables.storms(found), found
 
 
+def harm(runs: int, kernels: Sequence[str], *, quick: bool, tell: Tell) -> tuple[str, object]:
+    """On the host only, with swap made for it."""
+    found: Figures = []
+    for number in range(1 if quick else runs):
+        tell(f"harm: run {number + 1}")
+        found += harmful.measure()
+    return userspace_tables.harm(found), found
+
+
 MEASURES: dict[str, Measure] = {
     "accuracy": accuracy,
     "monitoring_cost": cost,
     "savings": savings,
     "storms": storms,
+    "harm": harm,
 }

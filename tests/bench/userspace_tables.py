@@ -123,6 +123,26 @@ def storms(figures: Sequence[Figures]) -> str:
     return table(head, rows)
 
 
+def harm(figures: Sequence[Figures]) -> str:
+    """One row per way: what hot memory that is claimed cold costs the process."""
+    head = ("gate", "claimed cold", "n", "sent out", "of it a second", "major faults", "speed")
+    rows = []
+    for (how, claimed), runs in grouped(figures, "how", "claimed_mib").items():
+        rate = [run["out_mib"] / run["seconds"] for run in runs]
+        rows.append(
+            (
+                how,
+                f"{claimed:.0f} MiB",
+                str(len(runs)),
+                ranged((run["out_mib"] for run in runs), 1, 1, "MiB"),
+                ranged(rate, 2, 1, "MiB"),
+                ranged((run["major_faults"] for run in runs), 0),
+                ranged((run["speed"] for run in runs), 2),
+            )
+        )
+    return table(head, rows)
+
+
 def savings(kernels: Mapping[str, Sequence[Figures]]) -> str:
     """One row per kernel and variant; a run is a mapping of variants."""
     times = [f"after {at} s" for at in _SAVED_AT_S]
