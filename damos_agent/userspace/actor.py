@@ -25,7 +25,7 @@ class ProcessActor:
     A process is opened by `follow`, or at its first action, and never touched again after exit or
     exec: its regions were of memory it no longer has. `follow` with `renewed` opens it anew.
     Raises `UnsupportedError` at once for a scheme that user space cannot carry out. `update_us`:
-    how old known mappings may be.
+    how old known mappings may be. `paged_out`: bytes of the round, by process.
     """
 
     def __init__(
@@ -39,12 +39,16 @@ class ProcessActor:
         self._handles: dict[Placement, Handle] = {}
         self._gone: set[Placement] = set()
         self._deadline_ns = 0
+        self._may_page_out = True
+        self.paged_out: dict[Placement, int] = {}
 
-    def begin_round(self, round_budget_us: int) -> None:
+    def begin_round(self, round_budget_us: int, *, page_out: bool = True) -> None:
         """Actions until the next call end after that time, pauses included.
 
-        Without a budget nothing is done.
+        Without a budget nothing is done; unless `page_out`, nothing is paged out, canaries neither.
         """
+        self._may_page_out = page_out
+        self.paged_out = {}
         self._deadline_ns = self._effects.clock_ns() + round_budget_us * 1_000
 
     def follow(self, processes: Iterable[Placement], renewed: Iterable[Placement] = ()) -> None:
@@ -61,6 +65,8 @@ class ProcessActor:
         spec = self._schemes[scheme]
         if spec.action == Action.STAT:
             return _NOTHING
+        if spec.action == Action.PAGEOUT and not self._may_page_out:
+            return _NOT_NOW
         clock = self._effects.clock_ns
         turn = Turn(self._effects, self._deadline_ns, clock())
         handle = None if turn.over() else self._open(process)
@@ -73,6 +79,8 @@ class ProcessActor:
             self._release(process)
             self._gone.add(process)
             complete = False
+        if spec.action == Action.PAGEOUT:
+            self.paged_out[process] = self.paged_out.get(process, 0) + turn.applied
         tried = None if complete else max(total_bytes(turn.finished), turn.applied)
         return Applied(turn.applied, max(turn.took_ns, 0), touched=complete, tried=tried)
 

@@ -11,6 +11,7 @@ from damos_agent.model.policy import (
     FilterType,
     Goal,
     GoalMetric,
+    Mode,
     Pattern,
     PhysicalTarget,
     Policy,
@@ -68,6 +69,12 @@ def check_policy(policy: Policy) -> None:
 def is_group(policy: Policy) -> bool:
     """Whether the target is a cgroup, by whichever name."""
     return isinstance(policy.target, (CgroupTarget, UnitTarget, ContainerTarget))
+
+
+def pages_out(policy: Policy) -> bool:
+    """Whether it has memory paged out, and does not only observe."""
+    named = any(scheme.action is Action.PAGEOUT for scheme in policy.schemes)
+    return named and policy.mode is Mode.ENFORCE
 
 
 def check_group(policy: Policy) -> CgroupTarget | UnitTarget | ContainerTarget:

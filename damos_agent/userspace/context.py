@@ -14,6 +14,7 @@ from damos_agent.algo.lower import Intervals
 from damos_agent.algo.region import Region
 from damos_agent.algo.turn import Round
 from damos_agent.host.capability import CAP_SYS_ADMIN, has_capability
+from damos_agent.host.faults import read_faults
 from damos_agent.host.filesystem import Filesystem
 from damos_agent.host.roots import Roots
 from damos_agent.model.damon import Placement
@@ -32,11 +33,13 @@ from damos_agent.userspace.actor import ProcessActor
 from damos_agent.userspace.canary import CanaryGate
 from damos_agent.userspace.canary_book import CanaryBook
 from damos_agent.userspace.canary_state import CanaryLimits
+from damos_agent.userspace.capable import pages_out
 from damos_agent.userspace.effect import PAGE_BYTES
 from damos_agent.userspace.filtering import FilteringActor
 from damos_agent.userspace.governor import Governor, Wanted
 from damos_agent.userspace.handle import Effects
 from damos_agent.userspace.probe import ProbeInfo
+from damos_agent.userspace.refault import Refaults
 from damos_agent.userspace.schemes import Schemes, shape
 from damos_agent.userspace.settings import SEES_GUESTS
 from damos_agent.userspace.untouchable import is_virtual_machine
@@ -50,6 +53,8 @@ _NO_FRAMES: Final = (
     "without CAP_SYS_ADMIN page frames are not shown: memory that cannot be paged out looks as if "
     "it came back at once, and is left alone"
 )
+FAULTS_US: Final = 2_000_000
+"""Faults of the processes are looked at no more often than that."""
 _OPENING_NS: Final = 5_000_000
 """CPU time after which opening processes is left for later."""
 
@@ -96,6 +101,7 @@ class Context(ABC):
         self.schemes = Schemes(tools.fs, tools.roots, self.policy, intervals, self.ticks)
         # One for the life of the context: what was found hot stays spared over an edit.
         self.gate = CanaryGate(CanaryBook(CanaryLimits(wait_us=intervals.aggr_us)), tools.rng)
+        self.refaults = Refaults()
         self._actor = self._make_actor(self.policy)
         self.watched.want(work.processes)
 
@@ -187,6 +193,7 @@ class Context(ABC):
     def drop(self, process: Placement) -> None:
         """It has gone, or its memory has."""
         self.watched.drop(process)
+        self.refaults.forget((process,))
         self._dropped = True
 
     def refuse(self, process: Placement, reason: str) -> None:
@@ -200,7 +207,13 @@ class Context(ABC):
             return
         placed = in_order(self.policy.target, self.watched.placed)
         targets = [(process, self._evidence(process)) for process in placed]
-        self._actor.begin_round(min(self.governor.round_budget_us(), ROUND_US))
+        enforces = pages_out(self.policy)
+        if enforces:
+            self._look_at_faults(now_us)
+        self._actor.begin_round(
+            min(self.governor.round_budget_us(), ROUND_US),
+            page_out=enforces and not self.refaults.hold.why,
+        )
         round_ = Round(
             self._actor,
             now_us,
@@ -216,6 +229,7 @@ class Context(ABC):
             if regions:
                 self.targets[process].regions = regions
         self.governor.acted(self._actor.took_ns)
+        self.refaults.took(self._actor.inner.paged_out)
 
     def keep_snapshot(self) -> None:
         """Remember what the window that is over has shown."""
@@ -297,6 +311,17 @@ class Context(ABC):
             self._actor.inner.follow(self.targets, opened)
         self.odd_ns += self.tools.cpu_ns() - begun_ns
 
+    def _look_at_faults(self, now_us: int) -> None:
+        if not self.refaults.due(now_us, FAULTS_US):
+            return
+        fs, roots = self.tools.fs, self.tools.roots
+        found = {process: read_faults(fs, roots, process) for process in self.targets}
+        told = {process: faults for process, faults in found.items() if faults is not None}
+        counts = {process: faults.count for process, faults in told.items()}
+        resident = sum(faults.resident_bytes for faults in told.values())
+        share_bp = self.policy.monitoring.userspace.refaults_bp
+        self.refaults.look(counts, resident, share_bp, now_us)
+
     def _follow_dropped(self) -> None:
         if self._dropped:
             self._dropped = False
@@ -312,7 +337,9 @@ class Context(ABC):
         actions = (note(scheme.action) for scheme in self.policy.schemes)
         enforced = actions if self.policy.mode is Mode.ENFORCE else ()
         frames = [_NO_FRAMES] if self._blind and self.policy.mode is Mode.ENFORCE else []
-        return tuple(dict.fromkeys((*filter(None, enforced), *frames, *self.notes, *left_out)))
+        waits = [self.refaults.hold.why] if pages_out(self.policy) else []
+        own = filter(None, (*enforced, *frames, *waits))
+        return tuple(dict.fromkeys((*own, *self.notes, *left_out)))
 
     def _make_actor(self, policy: Policy) -> FilteringActor:
         specs = shape(policy, self.intervals)

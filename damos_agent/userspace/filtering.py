@@ -42,11 +42,11 @@ class FilteringActor:
         self._thread_ns = cpu_ns
         self._facts: dict[Placement, Known] = {}
 
-    def begin_round(self, budget_us: int) -> None:
-        """What is known of mappings is read anew in each round, once it is needed."""
+    def begin_round(self, budget_us: int, *, page_out: bool = True) -> None:
+        """As the inner one's. What is known of mappings is read anew, once it is needed."""
         self.took_ns = 0
         self._facts.clear()
-        self.inner.begin_round(budget_us)
+        self.inner.begin_round(budget_us, page_out=page_out)
 
     def apply(self, scheme: int, process: Placement, region: Region) -> Applied:
         """See `algo.actor.Actor`; `passed` tells the bytes that passed the page filters."""
