@@ -420,4 +420,5 @@ class Core:
             notes=(*common.notes, *said.notes),
             canaries=said.canaries,
             ages=said.ages,
+            ages_check=said.ages_check,
         )

@@ -25,6 +25,8 @@ _PFN: Final = (1 << 55) - 1
 _TOP: Final = slice(7 if sys.byteorder == "little" else 0, None, ENTRY_BYTES)
 _TOP_PRESENT: Final = bytes(bit >> 7 & 1 for bit in range(256))  # by the top byte of an entry
 _TOP_SWAPPED: Final = bytes(bit >> 6 == 1 for bit in range(256))
+_TOP_OWN: Final = bytes(bit & 0xA1 == 0x81 for bit in range(256))
+"""In memory (63), no file's (61), mapped by this process alone (56)."""
 _CHUNK_PAGES: Final = 1 << 15
 """Pages per read of a range: the mmap lock is given back between two of them."""
 
@@ -143,6 +145,11 @@ class Pagemap:
         if sums is not None:
             return Residency(sums.present, sums.swapped, sums.huge)
         return count_entries(self.range_entries(start, end), start // PAGE_BYTES)
+
+    def count_own(self, start: int, end: int) -> int:
+        """Bytes of the range in memory that are anonymous and no other process maps."""
+        top = self.range_entries(start, end).tobytes()[_TOP]
+        return top.translate(_TOP_OWN).count(1) * PAGE_BYTES
 
     def check_alive(self) -> None:
         """`ProcessLookupError` when this memory is no longer that of a process."""

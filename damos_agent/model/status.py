@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from damos_agent.model.userspace import Canaries, IdleBytes, Rung
+from damos_agent.model.userspace import AgesCheck, Canaries, IdleBytes, Rung
 
 
 class PolicyState(StrEnum):
@@ -97,6 +97,7 @@ class PolicyStatus:
     notes: tuple[str, ...] = ()
     canaries: Canaries | None = None
     ages: tuple[IdleBytes, ...] = ()
+    ages_check: AgesCheck | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,21 @@ class Canaries:
 
 
 @dataclass(frozen=True, slots=True)
+class AgesCheck:
+    """What the multi-gen LRU says of memory that another probe found idle for `idle_us`.
+
+    `verdict`: agrees, contradicts, cannot tell; `why` it cannot. `claimed_bytes` were found idle,
+    anonymous and in memory; by its ages it can be `room_bytes` at most.
+    """
+
+    verdict: str
+    claimed_bytes: int = 0
+    idle_us: int = 0
+    room_bytes: int = 0
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ContextReport:
     """How one policy fares in user space. `refused` says why it cannot run; empty when it does.
 
@@ -130,6 +145,7 @@ class ContextReport:
     notes: tuple[str, ...] = ()
     canaries: Canaries = Canaries()
     ages: tuple[IdleBytes, ...] = ()
+    ages_check: AgesCheck | None = None
     snapshot: Snapshot | None = None
 
 

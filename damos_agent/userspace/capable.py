@@ -68,7 +68,14 @@ def check_policy(policy: Policy) -> None:
 
 def is_group(policy: Policy) -> bool:
     """Whether the target is a cgroup, by whichever name."""
-    return isinstance(policy.target, (CgroupTarget, UnitTarget, ContainerTarget))
+    return group_target(policy) is not None
+
+
+def group_target(policy: Policy) -> CgroupTarget | UnitTarget | ContainerTarget | None:
+    """The target if it is a cgroup, by whichever name."""
+    if isinstance(policy.target, (CgroupTarget, UnitTarget, ContainerTarget)):
+        return policy.target
+    return None
 
 
 def pages_out(policy: Policy) -> bool:
@@ -82,14 +89,15 @@ def check_group(policy: Policy) -> CgroupTarget | UnitTarget | ContainerTarget:
 
     Else the target.
     """
-    if not isinstance(policy.target, (CgroupTarget, UnitTarget, ContainerTarget)):
+    target = group_target(policy)
+    if target is None:
         raise UnsupportedError(
             "probe memcg sees whole cgroups, and this policy's target is none",
             hint="target a cgroup, a systemd_unit or a container, or use another probe",
         )
     for scheme in policy.schemes:
         check_group_scheme(scheme)
-    return policy.target
+    return target
 
 
 def check_group_scheme(scheme: Scheme) -> None:

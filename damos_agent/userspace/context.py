@@ -12,14 +12,14 @@ from typing import Final
 from damos_agent.algo.aim import in_order
 from damos_agent.algo.lower import Intervals
 from damos_agent.algo.region import Region
-from damos_agent.algo.turn import Round
+from damos_agent.algo.turn import Round, Targets, Turn
 from damos_agent.host.capability import CAP_SYS_ADMIN, has_capability
 from damos_agent.host.faults import read_faults
 from damos_agent.host.filesystem import Filesystem
 from damos_agent.host.roots import Roots
 from damos_agent.model.damon import Placement
 from damos_agent.model.errors import UnsupportedError
-from damos_agent.model.policy import Mode, Monitoring, Policy
+from damos_agent.model.policy import Action, AddressRange, Mode, Monitoring, Policy
 from damos_agent.model.userspace import (
     Canaries,
     ContextReport,
@@ -33,14 +33,22 @@ from damos_agent.userspace.actor import ProcessActor
 from damos_agent.userspace.canary import CanaryGate
 from damos_agent.userspace.canary_book import CanaryBook
 from damos_agent.userspace.canary_state import CanaryLimits
-from damos_agent.userspace.capable import pages_out
+from damos_agent.userspace.capable import group_target, pages_out
 from damos_agent.userspace.effect import PAGE_BYTES
 from damos_agent.userspace.filtering import FilteringActor
 from damos_agent.userspace.governor import Governor, Wanted
+from damos_agent.userspace.group import Group
 from damos_agent.userspace.handle import Effects
+from damos_agent.userspace.memcg import CgroupAges
 from damos_agent.userspace.probe import ProbeInfo
 from damos_agent.userspace.refault import Refaults
 from damos_agent.userspace.schemes import Schemes, shape
+from damos_agent.userspace.second_opinion import (
+    CONTRADICTED,
+    LOOK_NS,
+    SecondOpinion,
+    claim_of,
+)
 from damos_agent.userspace.settings import SEES_GUESTS
 from damos_agent.userspace.untouchable import is_virtual_machine
 from damos_agent.userspace.watched import Sampler, Target, Watched
@@ -61,13 +69,17 @@ _OPENING_NS: Final = 5_000_000
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What contexts use of the machine, shared by all of them. `cpu_ns`: this thread's time."""
+    """What contexts use of the machine, shared by all of them.
+
+    `cpu_ns`: this thread's time; `ages` of cgroups, to be read only, None where they cannot be.
+    """
 
     fs: Filesystem
     roots: Roots
     effects: Effects
     rng: Random
     cpu_ns: Callable[[], int] = time.thread_time_ns
+    ages: Callable[[], CgroupAges | None] = lambda: None
 
 
 class Context(ABC):
@@ -102,6 +114,7 @@ class Context(ABC):
         # One for the life of the context: what was found hot stays spared over an edit.
         self.gate = CanaryGate(CanaryBook(CanaryLimits(wait_us=intervals.aggr_us)), tools.rng)
         self.refaults = Refaults()
+        self.opinion = self._find_opinion(self.policy)
         self._actor = self._make_actor(self.policy)
         self.watched.want(work.processes)
 
@@ -175,6 +188,8 @@ class Context(ABC):
             self.governor = self._govern()
             self.follow_monitoring(old)
         self.schemes.renew(policy, self.intervals)
+        if self.opinion is None or self.opinion.target != policy.target:
+            self.opinion = self._find_opinion(policy)
         self.notes.clear()
         self._actor = actor
         was.inner.close()
@@ -207,13 +222,6 @@ class Context(ABC):
             return
         placed = in_order(self.policy.target, self.watched.placed)
         targets = [(process, self._evidence(process)) for process in placed]
-        enforces = pages_out(self.policy)
-        if enforces:
-            self._look_at_faults(now_us)
-        self._actor.begin_round(
-            min(self.governor.round_budget_us(), ROUND_US),
-            page_out=enforces and not self.refaults.hold.why,
-        )
         round_ = Round(
             self._actor,
             now_us,
@@ -224,6 +232,8 @@ class Context(ABC):
             size_limit,
             self.schemes.scores,
         )
+        may_go = self._may_page_out(round_, targets)
+        self._actor.begin_round(min(self.governor.round_budget_us(), ROUND_US), page_out=may_go)
         walked = self.schemes.apply(round_, targets)
         for (process, _), regions in zip(targets, walked, strict=True):
             if regions:
@@ -283,6 +293,7 @@ class Context(ABC):
                 stats.cancelled_bytes,
                 stats.last_reason,
             ),
+            ages_check=self.opinion.told if self.opinion else None,
             snapshot=self.snapshot() if snapshot else None,
         )
 
@@ -311,6 +322,43 @@ class Context(ABC):
             self._actor.inner.follow(self.targets, opened)
         self.odd_ns += self.tools.cpu_ns() - begun_ns
 
+    def _may_page_out(self, round_: Round, targets: Targets) -> bool:
+        """Whether what page-outs cost, and what the kernel has seen, allow more of them."""
+        self._ask_opinion(round_, targets)
+        if not pages_out(self.policy):
+            return False
+        self._look_at_faults(round_.now_us)
+        contradicted = self.opinion is not None and self.opinion.contradicts
+        return not (self.refaults.hold.why or contradicted)
+
+    def _ask_opinion(self, round_: Round, targets: Targets) -> None:
+        opinion = self.opinion
+        if opinion is None or not opinion.due(round_.now_us):
+            return
+        begun_ns = self.tools.cpu_ns()
+        end_ns = begun_ns + LOOK_NS
+
+        def counter(process: Placement, ranges: Iterable[AddressRange]) -> int:
+            enough = lambda: self.tools.cpu_ns() >= end_ns  # noqa: E731 - it is no more than that
+            return self._actor.inner.own_bytes(process, ranges, enough)
+
+        states = enumerate(self.schemes.states)
+        claims = [
+            claim_of(Turn(round_, index, state), scheme.pattern.age_min_us, targets, counter)
+            for (index, state), scheme in zip(states, self.policy.schemes, strict=True)
+            if scheme.action is Action.PAGEOUT
+        ]
+        opinion.ask([claim for claim in claims if claim is not None], round_.now_us)
+        self.odd_ns += self.tools.cpu_ns() - begun_ns
+
+    def _find_opinion(self, policy: Policy) -> SecondOpinion | None:
+        """Of the multi-gen LRU, which knows cgroups only."""
+        target = group_target(policy)
+        ages = self.tools.ages() if target is not None else None
+        if target is None or ages is None:
+            return None
+        return SecondOpinion(Group(self.tools.fs, self.tools.roots, target), ages)
+
     def _look_at_faults(self, now_us: int) -> None:
         if not self.refaults.due(now_us, FAULTS_US):
             return
@@ -337,7 +385,9 @@ class Context(ABC):
         actions = (note(scheme.action) for scheme in self.policy.schemes)
         enforced = actions if self.policy.mode is Mode.ENFORCE else ()
         frames = [_NO_FRAMES] if self._blind and self.policy.mode is Mode.ENFORCE else []
-        waits = [self.refaults.hold.why] if pages_out(self.policy) else []
+        contradicted = self.opinion is not None and self.opinion.contradicts
+        waits = [self.refaults.hold.why, CONTRADICTED if contradicted else ""]
+        waits = waits if pages_out(self.policy) else []
         own = filter(None, (*enforced, *frames, *waits))
         return tuple(dict.fromkeys((*own, *self.notes, *left_out)))
 

@@ -25,6 +25,10 @@ class ResidencyReader(Protocol):
         """What of [start, end) is where."""
         ...
 
+    def count_own(self, start: int, end: int) -> int:
+        """Bytes of it in memory that are anonymous and of this process alone."""
+        ...
+
     def close(self) -> None:
         """Give back descriptors; may be called again."""
         ...
@@ -53,6 +57,10 @@ class PagemapReader:
     def count(self, start: int, end: int) -> Residency:
         """See `Pagemap.count`."""
         return self._pagemap.count(start, end)
+
+    def count_own(self, start: int, end: int) -> int:
+        """See `Pagemap.count_own`; 7 ms a GiB."""
+        return self._pagemap.count_own(start, end)
 
     def close(self) -> None:
         """Close the file once."""

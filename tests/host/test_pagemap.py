@@ -74,6 +74,26 @@ def test_ranges_are_counted_alike_without_the_ioctl(memory: tuple[mmap.mmap, int
     assert read == Residency(2 * PAGE_BYTES, 0)
 
 
+def test_own_memory_is_anonymous_and_shared_with_nobody(memory: tuple[mmap.mmap, int]) -> None:
+    """What a child still shares counts for neither; nor does a page of zeros, which is nobody's."""
+    found, start = memory
+    found[0] = found[PAGE_BYTES] = 1
+    assert found[5 * PAGE_BYTES] == 0
+    with Pagemap(os.getpid()) as pagemap:
+        assert pagemap.count_own(start, start + len(found)) == 2 * PAGE_BYTES
+        reader, writer = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(writer)
+            os.read(reader, 1)
+            os._exit(0)
+        shared = pagemap.count_own(start, start + len(found))
+        os.close(writer)
+        os.waitpid(child, 0)
+        os.close(reader)
+    assert shared == 0
+
+
 def test_many_separate_ranges_are_all_counted() -> None:
     size = 1500 * 2 * PAGE_BYTES
     with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as found:

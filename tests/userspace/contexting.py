@@ -210,6 +210,10 @@ class FakeReader:
         swapped = sum(page in out for page in range(start, end, PAGE_BYTES)) * PAGE_BYTES
         return Residency(end - start - swapped, swapped)
 
+    def count_own(self, start: int, end: int) -> int:
+        out = self.machine.alive(self.pid).out
+        return sum(page not in out for page in range(start, end, PAGE_BYTES)) * PAGE_BYTES
+
     def close(self) -> None:
         pass
 
