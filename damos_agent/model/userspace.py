@@ -13,7 +13,7 @@ class Rung:
     """One access probe on this machine. `reason`: why it cannot be used; empty when it can.
 
     `granularity`: page, mapping or cgroup; `sees`: rw or w; `limits`: what it cannot see and what
-    it costs.
+    it costs; `used_by`: policies of the running agent that it serves.
     """
 
     name: str
@@ -22,6 +22,7 @@ class Rung:
     limits: str
     experimental: bool = False
     reason: str = ""
+    used_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
