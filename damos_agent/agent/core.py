@@ -406,11 +406,13 @@ class Core:
 
     def _in_userspace(self, common: PolicyStatus) -> PolicyStatus:
         said = self.seating.context(common.name)
+        fallback = self.seating.fallbacks.get(common.name)
         if said is None or said.refused:
-            return replace(common, backend="userspace")
+            return replace(common, backend="userspace", fallback=fallback)
         return replace(
             common,
             backend="userspace",
+            fallback=fallback,
             targets=said.targets,
             probe=said.probe,
             granularity=said.granularity,
