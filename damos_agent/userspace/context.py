@@ -185,6 +185,8 @@ class Context(ABC):
         if policy.monitoring != old:
             self.watched.most = self._most_targets()
             self.account.budget_bp = policy.monitoring.userspace.cpu_bp
+            if policy.monitoring.userspace.refaults_bp != old.userspace.refaults_bp:
+                self.refaults.allow()
             self.governor = self._govern()
             self.follow_monitoring(old)
         self.schemes.renew(policy, self.intervals)

@@ -123,6 +123,9 @@ class GroupContext:
             self.refaults.forget((_EVERYBODY,))
         actor = self._make_actor(policy, group)
         actor.brake = self._actor.brake
+        was = self.policy.monitoring.userspace.refaults_bp
+        if policy.monitoring.userspace.refaults_bp != was:
+            self.refaults.allow()
         self._actor, self._group, self.policy, self._slots = actor, group, policy, ()
         self.account.budget_bp = policy.monitoring.userspace.cpu_bp
         self._take_policy(policy)

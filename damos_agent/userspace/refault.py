@@ -182,6 +182,10 @@ class Refaults:
             if size:
                 self._known[process] = paged_out(self._known.get(process, Faults()), size)
 
+    def allow(self) -> None:
+        """The budget is another one: a pause by the old one is over."""
+        self.hold = Hold()
+
     def forget(self, processes: Iterable[Placement]) -> None:
         """Their memory has gone."""
         for process in processes:

@@ -215,6 +215,23 @@ def test_the_budget_is_the_policys(machine: FakeMachine) -> None:
     assert not [note for note in context.report().notes if "needed again" in note]
 
 
+def test_another_budget_ends_the_pause(machine: FakeMachine) -> None:
+    process = machine.add()
+    policy = policy_of(pageout(2 * MIB), mode=Mode.ENFORCE)
+    context = mapping_context(machine, policy)
+    run(machine, context, 20)
+    process.major_faults += 200
+    run(machine, context, 4)
+    assert context.refaults.hold.why
+    context.edit(replace(policy, schemes=(pageout(4 * MIB),)))
+    assert context.refaults.hold.why
+    generous = replace(SLOW, userspace=Userspace(refaults_bp=1_000))
+    context.edit(replace(policy, monitoring=generous))
+    calls = len(machine.calls)
+    run(machine, context, 10)
+    assert len(machine.calls) > calls
+
+
 def test_who_only_observes_is_not_looked_at(machine: FakeMachine) -> None:
     machine.add()
     context = mapping_context(machine, policy_of(pageout()))
