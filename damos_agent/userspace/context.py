@@ -41,7 +41,7 @@ from damos_agent.userspace.group import Group
 from damos_agent.userspace.handle import Effects
 from damos_agent.userspace.memcg import CgroupAges
 from damos_agent.userspace.probe import ProbeInfo
-from damos_agent.userspace.refault import Refaults
+from damos_agent.userspace.refault import Canaried, Refaults
 from damos_agent.userspace.schemes import Schemes, shape
 from damos_agent.userspace.second_opinion import (
     CONTRADICTED,
@@ -370,7 +370,9 @@ class Context(ABC):
         counts = {process: faults.count for process, faults in told.items()}
         resident = sum(faults.resident_bytes for faults in told.values())
         share_bp = self.policy.monitoring.userspace.refaults_bp
-        self.refaults.look(counts, resident, share_bp, now_us)
+        book = self.gate.book
+        canaries = Canaried(book.stats.back_pages, book.in_flight(now_us))
+        self.refaults.look(counts, resident, share_bp, now_us, canaries)
 
     def _follow_dropped(self) -> None:
         if self._dropped:

@@ -40,12 +40,27 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
+class Canaried:
+    """Pages of canaries: those found to be `back`, ever, and those in flight.
+
+    Their gate answers for them by itself, so that they are not charged here a second time.
+    """
+
+    back: int = 0
+    in_flight: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Span:
-    """So many pages came back in that time."""
+    """So many pages came back in that time, less than none where canaries were found out late.
+
+    `in_flight`: how many of these and earlier ones may be canaries.
+    """
 
     from_us: int
     to_us: int
     pages: int
+    in_flight: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +101,7 @@ def step(hold: Hold, span: Span, budget: Budget) -> Hold:
 def _exceeds(spans: tuple[Span, ...], budget: Budget) -> bool:
     """Looks may be further apart than a minute: then so much more may have come back."""
     minutes = max((spans[-1].to_us - spans[0].from_us) / MINUTE_US, 1.0)
-    return sum(one.pages for one in spans) > budget.pages * minutes
+    return sum(one.pages for one in spans) - spans[-1].in_flight > budget.pages * minutes
 
 
 def _pause(hold: Hold, budget: Budget, now_us: int) -> Hold:
@@ -156,13 +171,19 @@ class Refaults:
     hold: Hold = field(default_factory=Hold)
     _known: dict[Placement, Faults] = field(default_factory=dict)
     _looked_us: int | None = None
+    _canaries_back: int = 0
 
     def due(self, now_us: int, apart_us: int) -> bool:
         """Whether the last look is that long ago."""
         return self._looked_us is None or now_us - self._looked_us >= apart_us
 
     def look(
-        self, counts: Mapping[Placement, int], resident_bytes: int, share_bp: int, now_us: int
+        self,
+        counts: Mapping[Placement, int],
+        resident_bytes: int,
+        share_bp: int,
+        now_us: int,
+        canaries: Canaried = Canaried(),
     ) -> None:
         """Counts of everybody there is; whoever is missing is forgotten."""
         back, known = 0, {}
@@ -173,8 +194,10 @@ class Refaults:
         usual = sum(one.usual or 0.0 for one in known.values())
         since_us = self._looked_us if self._looked_us is not None else now_us
         budget = Budget(share_bp, resident_bytes, usual)
-        self.hold = step(self.hold, Span(since_us, now_us, back), budget)
-        self._looked_us = now_us
+        back -= canaries.back - self._canaries_back
+        span = Span(since_us, now_us, back, canaries.in_flight)
+        self.hold = step(self.hold, span, budget)
+        self._looked_us, self._canaries_back = now_us, canaries.back
 
     def took(self, sizes: Mapping[Placement, int]) -> None:
         """Bytes that were paged out, by process."""

@@ -14,6 +14,7 @@ from damos_agent.userspace.refault import (
     FLOOR_PAGES,
     MINUTE_US,
     Budget,
+    Canaried,
     Faults,
     Hold,
     Refaults,
@@ -177,6 +178,19 @@ def test_a_count_that_starts_anew_is_no_fault() -> None:
     assert refaults.hold.why == ""
 
 
+def test_canaries_are_not_charged_again() -> None:
+    """Neither while nobody has looked after them, nor when they are found to be back."""
+    refaults = Refaults()
+    refaults.look({P: 0}, 64 * MIB, 20, 0)
+    refaults.took({P: 64 * MIB})
+    refaults.look({P: 200}, 64 * MIB, 20, LOOK_US, Canaried(0, 256))
+    refaults.look({P: 200}, 64 * MIB, 20, 2 * LOOK_US, Canaried(200, 0))
+    refaults.look({P: 220}, 64 * MIB, 20, 3 * LOOK_US, Canaried(200, 0))
+    assert refaults.hold.why == ""
+    refaults.look({P: 240}, 64 * MIB, 20, 4 * LOOK_US, Canaried(200, 0))
+    assert "40 pages" in refaults.hold.why
+
+
 @pytest.fixture
 def machine(tmp_path: Path) -> FakeMachine:
     return FakeMachine(str(tmp_path))
@@ -189,10 +203,10 @@ def test_a_context_pauses_page_out_and_nothing_else(machine: FakeMachine, make: 
     context = make(machine, policy)  # type: ignore[operator]
     run(machine, context, 20)
     assert process.out
-    process.major_faults += 200
+    process.major_faults += 1_000
     run(machine, context, 3)
     (note,) = [note for note in context.report().notes if "needed again" in note]
-    assert "200 pages" in note
+    assert "1000 pages" in note
     calls, before = len(machine.calls), context.report().schemes[0].sz_tried
     run(machine, context, 50)
     assert len(machine.calls) == calls
