@@ -411,11 +411,13 @@ class Core:
 
     def _in_userspace(self, common: PolicyStatus) -> PolicyStatus:
         said = self.seating.context(common.name)
+        fallback = self.seating.fallbacks.get(common.name)
         if said is None or said.refused:
-            return replace(common, backend="userspace")
+            return replace(common, backend="userspace", fallback=fallback)
         return replace(
             common,
             backend="userspace",
+            fallback=fallback,
             targets=said.targets,
             probe=said.probe,
             granularity=said.granularity,
@@ -425,4 +427,5 @@ class Core:
             notes=(*common.notes, *said.notes),
             canaries=said.canaries,
             ages=said.ages,
+            ages_check=said.ages_check,
         )

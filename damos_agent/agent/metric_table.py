@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from damos_agent.model.status import AgentStatus, PolicyState, PolicyStatus, SchemeOutcome
+from damos_agent.model.status import AgentStatus, Fallback, PolicyState, PolicyStatus, SchemeOutcome
 
 Sample = tuple[tuple[str, ...], float]
 """Label values in the row's order, and the value."""
@@ -97,6 +97,13 @@ def _policy_backend(status: AgentStatus) -> Iterator[Sample]:
     for policy in status.policies:
         for backend in ("kernel", "userspace"):
             yield (policy.name, backend), float(policy.backend == backend)
+
+
+def _policy_fallback(status: AgentStatus) -> Iterator[Sample]:
+    for policy in status.policies:
+        if policy.fallback is not None:
+            for reason in Fallback:
+                yield (policy.name, reason.value), float(policy.fallback is reason)
 
 
 def _probe_info(status: AgentStatus) -> Iterator[Sample]:
@@ -204,6 +211,14 @@ METRICS: tuple[Metric, ...] = (
         "1 for the backend that serves a policy, 0 for the others",
         ("policy", "backend"),
         _policy_backend,
+    ),
+    Metric(
+        "damos_agent_policy_fallback",
+        MetricType.GAUGE,
+        "Of policies in user space: 1 for why the kernel does not serve them, 0 for other reasons: "
+        + ", ".join(Fallback),
+        ("policy", "reason"),
+        _policy_fallback,
     ),
     Metric(
         "damos_monitor_probe_info",

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from damos_agent.agent.events import Event, Logger, emit
+from damos_agent.agent.fallback import fallbacks
 from damos_agent.agent.link import MonitorLink
 from damos_agent.agent.reconciler import Reconciler, Round, Standing
 from damos_agent.algo.aim import check_aim
@@ -17,7 +18,7 @@ from damos_agent.model.damon import Placement
 from damos_agent.model.errors import UnsupportedError
 from damos_agent.model.policy import BackendChoice, Mode, PhysicalTarget, Policy
 from damos_agent.model.settings import Settings
-from damos_agent.model.status import PolicyState
+from damos_agent.model.status import Fallback, PolicyState
 from damos_agent.model.userspace import ContextReport, Work
 from damos_agent.userspace.capable import check_policy
 
@@ -33,6 +34,7 @@ class Seating:
     link: MonitorLink | None
     logger: Logger
     seats: dict[str, Seat] = field(default_factory=dict)
+    fallbacks: dict[str, Fallback] = field(default_factory=dict)
     processes: dict[str, tuple[Placement, ...]] = field(default_factory=dict)
     _probes: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
 
@@ -44,6 +46,7 @@ class Seating:
         parked = self._parked(policies)
         done = self.reconciler.reconcile(policies, settings, parked)
         self._take_seats(policies, done, now_us)
+        self._note_fallbacks(policies, done)
         if self._parked(policies) != parked:
             # Whoever goes back to the kernel lets go of it here first, and the other way round.
             self._order(policies, done, now_us)
@@ -102,6 +105,14 @@ class Seating:
             seat = choose(policy.backend, found, before, now_us)
             self.seats[name] = seat
             self._tell(name, before, seat)
+
+    def _note_fallbacks(self, policies: Mapping[str, Policy], done: Round) -> None:
+        """Who waits for the kernel to stay usable keeps the reason why it was lost."""
+        served = [name for name in policies if self.is_userspace(name)]
+        features = self.reconciler.machine.features
+        found = fallbacks({n: policies[n] for n in served}, done.kernel, done.survey, features)
+        known = self.fallbacks | found
+        self.fallbacks = {name: known[name] for name in served if name in known}
 
     def _verdicts(self, name: str, policy: Policy, kernel: str) -> Verdicts:
         userspace = _why_not(policy)

@@ -10,6 +10,7 @@ or `{"kind": "Refused", "message": …, "hint": …}`.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -21,6 +22,9 @@ from damos_agent.model.codec import decode, encode
 from damos_agent.model.errors import DamosError, HostError
 from damos_agent.model.status import AgentStatus
 
+_HUNG_UP = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ECONNABORTED, errno.ENOTCONN})
+"""It gives up clients that take a second to ask, and the oldest when there are many."""
+_LATER = "ask again in some seconds; if that does not help: journalctl -u damos-agent"
 DEFAULT_PATH = "/run/damos-agent/status.sock"
 
 
@@ -86,7 +90,7 @@ def ask(path: str, request: dict[str, str], *, timeout_s: float = 5.0) -> object
             with connection.makefile("rb") as stream:
                 answer = json.loads(stream.read())
     except OSError as error:
-        message, hint = _explain(error)
+        message, hint = explain(error)
         raise HostError(message, path=path, errno=error.errno, hint=hint) from error
     except ValueError as error:
         raise HostError(
@@ -97,7 +101,8 @@ def ask(path: str, request: dict[str, str], *, timeout_s: float = 5.0) -> object
     return answer
 
 
-def _explain(error: OSError) -> tuple[str, str]:
+def explain(error: OSError) -> tuple[str, str]:
+    """What is wrong when the agent cannot be asked, and what to do."""
     match error:
         case FileNotFoundError():
             return "the agent is not running here", "start it with: systemctl start damos-agent"
@@ -110,6 +115,10 @@ def _explain(error: OSError) -> tuple[str, str]:
             return "no permission to ask the agent", "run as root or as a member of its group"
         case TimeoutError():
             return "the agent does not answer", "see what it does with: journalctl -u damos-agent"
+        case BlockingIOError():
+            return "the agent is busy, and too many are waiting for it", _LATER
+        case OSError(errno=code) if code in _HUNG_UP:
+            return "the agent hung up: it is slow just now, or ending", _LATER
     return f"cannot ask the agent: {error.strerror or error}", "is it running?"
 
 

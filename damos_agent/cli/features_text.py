@@ -81,6 +81,8 @@ def _feature(feature: Feature, features: Features) -> Row:
 
 def _probe(rung: Rung) -> Row:
     here = f"{_NO}: {rung.reason}" if rung.reason else _YES
+    if rung.used_by:
+        here += f", in use by {', '.join(rung.used_by)}"
     notes = () if rung.reason else (f"  {rung.limits}",)
     return Row((rung.name, rung.granularity, here), notes)
 

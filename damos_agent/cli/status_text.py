@@ -23,7 +23,7 @@ from damos_agent.model.units import (
     human_size,
     plural,
 )
-from damos_agent.model.userspace import Canaries, IdleBytes
+from damos_agent.model.userspace import AgesCheck, Canaries, IdleBytes
 
 _COLORS = {
     PolicyState.ACTIVE: "green",
@@ -169,6 +169,8 @@ def _monitor(policy: PolicyStatus) -> Iterator[str]:
         yield f"  {_canaries(policy.canaries)}"
     if policy.ages:
         yield f"  {_ages(policy.ages)}"
+    if policy.ages_check:
+        yield f"  {_ages_check(policy.ages_check)}"
 
 
 def _canaries(canaries: Canaries) -> str:
@@ -177,6 +179,13 @@ def _canaries(canaries: Canaries) -> str:
         f"came back, {human_size(canaries.spared_bytes)} spared"
     )
     return f"{text}; {canaries.no_effect}" if canaries.no_effect else text
+
+
+def _ages_check(told: AgesCheck) -> str:
+    """`the multi-gen LRU agrees: 60.0 MiB found idle for 2m, by its ages 65.0 MiB at most`."""
+    claim = f"{human_size(told.claimed_bytes)} found idle for {format_duration(told.idle_us)}"
+    rest = told.why or f"by its ages {human_size(told.room_bytes)} at most"
+    return f"the multi-gen LRU {told.verdict}: {claim}, {rest}"
 
 
 def _ages(ages: Sequence[IdleBytes]) -> str:

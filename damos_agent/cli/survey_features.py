@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from damos_agent.agent.status import read_status
 from damos_agent.agent.survey import NOT_ASKED_FOR
 from damos_agent.algo.lower import check_ops
 from damos_agent.cli.exits import message_for
-from damos_agent.cli.machine import read_features, read_ledger
+from damos_agent.cli.machine import is_copy, read_features, read_ledger
 from damos_agent.cli.preview import stand_in, userspace_lacks
 from damos_agent.cli.session import Session
 from damos_agent.host.filesystem import read_if_there
@@ -19,11 +20,13 @@ from damos_agent.kernel.features import profile_of
 from damos_agent.kernel.observe import observe
 from damos_agent.kernel.ownership import judge
 from damos_agent.kernel.wish import desire
-from damos_agent.model.errors import DamosError, UnsupportedError
+from damos_agent.model.errors import DamosError, HostError, UnsupportedError
 from damos_agent.model.feature import Features
 from damos_agent.model.policy import BackendChoice, Mode, PhysicalTarget, Policy, ProbeChoice
 from damos_agent.model.userspace import Rung
 from damos_agent.userspace.capable import check_pages
+
+_ASK_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +105,31 @@ def _climb(session: Session, policies: Mapping[str, Policy]) -> tuple[Rung, ...]
     ladder = Ladder(session.fs, session.roots)
     named = {policy.monitoring.userspace.probe for policy in policies.values()}
     try:
-        return ladder.climb(sorted(named - {ProbeChoice.AUTO}))
+        rungs = ladder.climb(sorted(named - {ProbeChoice.AUTO}))
     finally:
         ladder.close()
+    users = _users(session)
+    return tuple(mark_used(rung, users) for rung in rungs)
+
+
+def mark_used(rung: Rung, users: Mapping[str, tuple[str, ...]]) -> Rung:
+    """What serves a policy works, whatever was found out here; policies by the probe's name."""
+    names = users.get(rung.name, ())
+    return replace(rung, reason="" if names else rung.reason, used_by=names)
+
+
+def _users(session: Session) -> dict[str, tuple[str, ...]]:
+    """The running agent's policies by probe: it may read others than the search path has."""
+    if is_copy(session):
+        return {}
+    try:
+        status = read_status(session.status_socket, timeout_s=_ASK_S)
+    except HostError:
+        return {}  # nobody to ask
+    found: dict[str, tuple[str, ...]] = {}
+    for policy in status.policies:
+        found[policy.probe] = (*found.get(policy.probe, ()), policy.name)
+    return found
 
 
 def offer_of_kernel(kernel: str, policies: Mapping[str, Policy]) -> Offer:

@@ -90,7 +90,7 @@ def _monitoring(shape: MonitoringShape) -> Monitoring:
         else IntervalsGoal(
             goal.access, goal.aggregations, goal.min_sampling_interval, goal.max_sampling_interval
         ),
-        userspace=Userspace(own.probe, own.cpu, own.stall),
+        userspace=Userspace(own.probe, own.cpu, own.stall, own.refaults),
     )
 
 

@@ -13,6 +13,7 @@ from damos_agent.config.quantities import (
     DurationBound,
     Node,
     Permil,
+    RatePerMinute,
     Share,
     ShareBound,
     fail,
@@ -64,6 +65,10 @@ class UserspaceShape(Shape):
     stall: Duration = described(
         "How long one look may keep a process from changing its memory map.", 20_000,
         shown="20ms",
+    )  # fmt: skip
+    refaults: RatePerMinute = described(
+        "How much of the resident memory may be needed again after it was paged out; above it "
+        "page-out pauses.", 20, shown="0.2%/min",
     )  # fmt: skip
 
 

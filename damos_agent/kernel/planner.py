@@ -91,7 +91,7 @@ def plan(desired: Mapping[str, Desired], situation: Situation) -> Plan:
     ownership = judge(situation.observed, situation.ledger, situation.boot_id)
     if not ownership.pool:
         return Plan(unsupported=dict.fromkeys(desired, ownership.reason))
-    blocked = _blocking_modules(situation)
+    blocked = blocking_modules(situation)
     if blocked and desired:
         return Plan(tuple(_undo(desired, situation)), dict.fromkeys(desired, blocked))
     assigned, unserved = _assign(desired, situation, ownership)
@@ -109,7 +109,7 @@ def plan(desired: Mapping[str, Desired], situation: Situation) -> Plan:
 def left_out(desired: Mapping[str, Desired], situation: Situation) -> dict[str, str]:
     """Why `plan` would leave some of them out, without making the plan."""
     ownership = judge(situation.observed, situation.ledger, situation.boot_id)
-    if reason := _blocking_modules(situation) if ownership.pool else ownership.reason:
+    if reason := blocking_modules(situation) if ownership.pool else ownership.reason:
         return dict.fromkeys(desired, reason)
     return _assign(desired, situation, ownership)[1]
 
@@ -119,7 +119,8 @@ def release(situation: Situation) -> Plan:
     return plan({}, replace(situation, hold=frozenset()))
 
 
-def _blocking_modules(situation: Situation) -> str:
+def blocking_modules(situation: Situation) -> str:
+    """Why no kdamond can start beside modules that run; empty if it can."""
     running = situation.observed.exclusive
     if not running or (set(running) == {DAMON_STAT} and situation.suspend_stat):
         return ""

@@ -220,12 +220,13 @@ class Userspace:
     """Of the agent's own monitor: which probe, and what it may cost.
 
     `cpu_bp`: of one core, for monitoring; `stall_us`: how long one walk may hold a target's mmap
-    lock.
+    lock; `refaults_bp`: of what is resident, how much may be needed again a minute.
     """
 
     probe: ProbeChoice = ProbeChoice.AUTO
     cpu_bp: int = 100
     stall_us: int = 20_000
+    refaults_bp: int = 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from damos_agent.model.userspace import Canaries, IdleBytes, Rung
+from damos_agent.model.userspace import AgesCheck, Canaries, IdleBytes, Rung
 
 
 class PolicyState(StrEnum):
@@ -22,6 +22,23 @@ class PolicyState(StrEnum):
     UNSUPPORTED = "unsupported"
     FAILED = "failed"
     DRIFTED = "drifted"
+
+
+class Fallback(StrEnum):
+    """Why the kernel does not serve a policy.
+
+    `asked`: the policy says so; `no_damon` for such a target; `unsupported`: it lacks a feature, or
+    could not be asked; `foreign_kdamonds` occupy DAMON, or an `exclusive_module` does; `no_slot` is
+    left; `refused`: again and again.
+    """
+
+    ASKED = "asked"
+    NO_DAMON = "no_damon"
+    UNSUPPORTED = "unsupported"
+    FOREIGN = "foreign_kdamonds"
+    EXCLUSIVE = "exclusive_module"
+    NO_SLOT = "no_slot"
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +83,8 @@ class PolicyStatus:
     `notes`: what users should know although it runs, such as others that act on the same
     processes.
 
-    `backend_reason`: why the kernel does not serve it. From `probe` on it concerns user space only,
+    `backend_reason`: why the kernel does not serve it, and `fallback` in one word, while user space
+    does; that stays until it goes back. From `probe` on it concerns user space only,
     with the meanings of `model.userspace.ContextReport`.
     """
 
@@ -89,6 +107,7 @@ class PolicyStatus:
     last_error: str = ""
     bad_file: tuple[str, ...] = ()
     backend_reason: str = ""
+    fallback: Fallback | None = None
     probe: str = ""
     granularity: str = ""
     stretched: float = 1.0
@@ -97,6 +116,7 @@ class PolicyStatus:
     notes: tuple[str, ...] = ()
     canaries: Canaries | None = None
     ages: tuple[IdleBytes, ...] = ()
+    ages_check: AgesCheck | None = None
 
 
 @dataclass(frozen=True, slots=True)

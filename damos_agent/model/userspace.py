@@ -13,7 +13,7 @@ class Rung:
     """One access probe on this machine. `reason`: why it cannot be used; empty when it can.
 
     `granularity`: page, mapping or cgroup; `sees`: rw or w; `limits`: what it cannot see and what
-    it costs.
+    it costs; `used_by`: policies of the running agent that it serves.
     """
 
     name: str
@@ -22,6 +22,7 @@ class Rung:
     limits: str
     experimental: bool = False
     reason: str = ""
+    used_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,21 @@ class Canaries:
 
 
 @dataclass(frozen=True, slots=True)
+class AgesCheck:
+    """What the multi-gen LRU says of memory that another probe found idle for `idle_us`.
+
+    `verdict`: agrees, contradicts, cannot tell; `why` it cannot. `claimed_bytes` were found idle,
+    anonymous and in memory; by its ages it can be `room_bytes` at most.
+    """
+
+    verdict: str
+    claimed_bytes: int = 0
+    idle_us: int = 0
+    room_bytes: int = 0
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ContextReport:
     """How one policy fares in user space. `refused` says why it cannot run; empty when it does.
 
@@ -130,6 +146,7 @@ class ContextReport:
     notes: tuple[str, ...] = ()
     canaries: Canaries = Canaries()
     ages: tuple[IdleBytes, ...] = ()
+    ages_check: AgesCheck | None = None
     snapshot: Snapshot | None = None
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from damos_agent.algo.actor import Applied
 from damos_agent.algo.ranges import intersect, round_in, total_bytes
 from damos_agent.algo.region import Region
+from damos_agent.host.madvise import cut
 from damos_agent.model.damon import Placement, SchemeSpec
 from damos_agent.model.policy import Action, AddressRange
 from damos_agent.userspace.actions import MIGRATIONS, WAYS, check_schemes
@@ -15,6 +16,8 @@ from damos_agent.userspace.handle import Effects, Handle, open_handle
 from damos_agent.userspace.migration import move
 from damos_agent.userspace.turn import FUTILE_PIECES, Turn, run
 
+_LOOK_BYTES = 64 << 20
+"""A look at so much takes half a millisecond."""
 _NOTHING = Applied(applied=0, took_ns=0, touched=False)
 _NOT_NOW = Applied(applied=0, took_ns=0, touched=False, tried=0)
 
@@ -25,7 +28,7 @@ class ProcessActor:
     A process is opened by `follow`, or at its first action, and never touched again after exit or
     exec: its regions were of memory it no longer has. `follow` with `renewed` opens it anew.
     Raises `UnsupportedError` at once for a scheme that user space cannot carry out. `update_us`:
-    how old known mappings may be.
+    how old known mappings may be. `paged_out`: bytes of the round, by process.
     """
 
     def __init__(
@@ -39,12 +42,16 @@ class ProcessActor:
         self._handles: dict[Placement, Handle] = {}
         self._gone: set[Placement] = set()
         self._deadline_ns = 0
+        self._may_page_out = True
+        self.paged_out: dict[Placement, int] = {}
 
-    def begin_round(self, round_budget_us: int) -> None:
+    def begin_round(self, round_budget_us: int, *, page_out: bool = True) -> None:
         """Actions until the next call end after that time, pauses included.
 
-        Without a budget nothing is done.
+        Without a budget nothing is done; unless `page_out`, nothing is paged out, canaries neither.
         """
+        self._may_page_out = page_out
+        self.paged_out = {}
         self._deadline_ns = self._effects.clock_ns() + round_budget_us * 1_000
 
     def follow(self, processes: Iterable[Placement], renewed: Iterable[Placement] = ()) -> None:
@@ -70,6 +77,8 @@ class ProcessActor:
         spec = self._schemes[scheme]
         if spec.action == Action.STAT:
             return _NOTHING
+        if spec.action == Action.PAGEOUT and not self._may_page_out:
+            return _NOT_NOW
         clock = self._effects.clock_ns
         turn = Turn(self._effects, self._deadline_ns, clock())
         handle = None if turn.over() else self._open(process)
@@ -82,8 +91,30 @@ class ProcessActor:
             self._release(process)
             self._gone.add(process)
             complete = False
+        if spec.action == Action.PAGEOUT:
+            self.paged_out[process] = self.paged_out.get(process, 0) + turn.applied
         tried = None if complete else max(total_bytes(turn.finished), turn.applied)
         return Applied(turn.applied, max(turn.took_ns, 0), touched=complete, tried=tried)
+
+    def own_bytes(
+        self, process: Placement, ranges: Iterable[AddressRange], enough: Callable[[], bool]
+    ) -> int:
+        """Of these ranges, what is in memory, anonymous, and of this process alone.
+
+        0 once it has gone; less as soon as it is `enough`, which is asked now and then.
+        """
+        handle, found = self._open(process), 0
+        if handle is None:
+            return 0
+        try:
+            for where in ranges:
+                for piece in cut(handle.clip(where, self._update_us), _LOOK_BYTES):
+                    if enough():
+                        return found
+                    found += handle.reader.count_own(piece.start, piece.end)
+        except ProcessLookupError:
+            return 0
+        return found
 
     def close(self) -> None:
         """Give back all descriptors; may be called again. What the gate knows stays."""

@@ -65,6 +65,12 @@ class CanaryBook:
         wanted = tuple(ranges)
         return subtract(wanted, [where for where, _ in self._holding(process, wanted, now_us)])
 
+    def in_flight(self, now_us: int) -> int:
+        """Pages of canaries that were sent and are not judged yet."""
+        every = (mark for marks in self._marks.values() for _, mark in marks)
+        pending = (one for one in every if one.state is State.PENDING)
+        return sum(map(_pages, {one.trial for one in pending if now_us < self._until_us(one)}))
+
     def allowance(self, now_us: int) -> int:
         """Pages that may be sent now, to all processes together; ≤ 0: none yet."""
         rate = self.limits.pages_per_s
@@ -98,6 +104,7 @@ class CanaryBook:
             return True
         spared = [where for where, _ in mine]
         self.stats.came_back += back
+        self.stats.back_pages += back * _pages(trial) // max(len(trial.units), 1)
         self.stats.cancelled_bytes += total_bytes(spared)
         self._block(process, spared, trial, now_us)
         return False
@@ -162,3 +169,7 @@ class CanaryBook:
         """Back-offs are remembered for as long again, so that the next one is longer."""
         wait = mark.until_us - mark.since_us if mark.state is State.BLOCKED else 0
         return self._until_us(mark) + wait + (self.limits.evidence_us if wait else 0)
+
+
+def _pages(trial: Trial) -> int:
+    return sum(map(len, trial.units))

@@ -66,10 +66,14 @@ class Mark:
 
 @dataclass(slots=True)
 class CanaryStats:
-    """Counters since the start: `sent` pages, units that `came_back`, bytes thereby spared."""
+    """Counters since the start: `sent` pages, units that `came_back`, bytes thereby spared.
+
+    `back_pages`: pages of the units that came back.
+    """
 
     sent: int = 0
     came_back: int = 0
+    back_pages: int = 0
     cancelled_bytes: int = 0
     no_effect: int = 0
     last_reason: str = ""

@@ -11,6 +11,7 @@ from damos_agent.model.policy import (
     FilterType,
     Goal,
     GoalMetric,
+    Mode,
     Pattern,
     PhysicalTarget,
     Policy,
@@ -119,7 +120,20 @@ def check_page_filter(item: Filter, probe: str) -> None:
 
 def is_group(policy: Policy) -> bool:
     """Whether the target is a cgroup, by whichever name."""
-    return isinstance(policy.target, (CgroupTarget, UnitTarget, ContainerTarget))
+    return group_target(policy) is not None
+
+
+def group_target(policy: Policy) -> CgroupTarget | UnitTarget | ContainerTarget | None:
+    """The target if it is a cgroup, by whichever name."""
+    if isinstance(policy.target, (CgroupTarget, UnitTarget, ContainerTarget)):
+        return policy.target
+    return None
+
+
+def pages_out(policy: Policy) -> bool:
+    """Whether it has memory paged out, and does not only observe."""
+    named = any(scheme.action is Action.PAGEOUT for scheme in policy.schemes)
+    return named and policy.mode is Mode.ENFORCE
 
 
 def check_group(policy: Policy) -> CgroupTarget | UnitTarget | ContainerTarget:
@@ -127,14 +141,15 @@ def check_group(policy: Policy) -> CgroupTarget | UnitTarget | ContainerTarget:
 
     Else the target.
     """
-    if not isinstance(policy.target, (CgroupTarget, UnitTarget, ContainerTarget)):
+    target = group_target(policy)
+    if target is None:
         raise UnsupportedError(
             "probe memcg sees whole cgroups, and this policy's target is none",
             hint="target a cgroup, a systemd_unit or a container, or use another probe",
         )
     for scheme in policy.schemes:
         check_group_scheme(scheme)
-    return policy.target
+    return target
 
 
 def check_group_scheme(scheme: Scheme) -> None:

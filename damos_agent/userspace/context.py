@@ -12,13 +12,14 @@ from typing import Final
 from damos_agent.algo.aim import in_order
 from damos_agent.algo.lower import Intervals
 from damos_agent.algo.region import Region
-from damos_agent.algo.turn import Round
+from damos_agent.algo.turn import Round, Targets, Turn
 from damos_agent.host.capability import CAP_SYS_ADMIN, has_capability
+from damos_agent.host.faults import read_faults
 from damos_agent.host.filesystem import Filesystem
 from damos_agent.host.roots import Roots
 from damos_agent.model.damon import Placement
 from damos_agent.model.errors import UnsupportedError
-from damos_agent.model.policy import AddressRange, Mode, Monitoring, Policy
+from damos_agent.model.policy import Action, AddressRange, Mode, Monitoring, Policy
 from damos_agent.model.userspace import (
     Canaries,
     ContextReport,
@@ -32,13 +33,22 @@ from damos_agent.userspace.actor import ProcessActor
 from damos_agent.userspace.canary import CanaryGate
 from damos_agent.userspace.canary_book import CanaryBook
 from damos_agent.userspace.canary_state import CanaryLimits
-from damos_agent.userspace.capable import check_pages, check_writes
+from damos_agent.userspace.capable import check_pages, check_writes, group_target, pages_out
 from damos_agent.userspace.effect import PAGE_BYTES
 from damos_agent.userspace.filtering import FilteringActor
 from damos_agent.userspace.governor import Governor, Wanted
+from damos_agent.userspace.group import Group
 from damos_agent.userspace.handle import Effects
+from damos_agent.userspace.memcg import CgroupAges
 from damos_agent.userspace.probe import Granularity, ProbeInfo
+from damos_agent.userspace.refault import Canaried, Refaults
 from damos_agent.userspace.schemes import Schemes, shape
+from damos_agent.userspace.second_opinion import (
+    CONTRADICTED,
+    LOOK_NS,
+    SecondOpinion,
+    claim_of,
+)
 from damos_agent.userspace.settings import SEES_GUESTS
 from damos_agent.userspace.untouchable import is_virtual_machine
 from damos_agent.userspace.watched import Sampler, Target, Watched
@@ -52,6 +62,8 @@ _NO_FRAMES: Final = (
     "without CAP_SYS_ADMIN page frames are not shown: memory that cannot be paged out looks as if "
     "it came back at once, and is left alone"
 )
+FAULTS_US: Final = 2_000_000
+"""Faults of the processes are looked at no more often than that."""
 _CUT_SHORT: Final = (
     "filter young is asked of as many pages as the time for it allows; the rest waits, and does "
     "not count as tried"
@@ -63,13 +75,17 @@ _OPENING_NS: Final = 5_000_000
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What contexts use of the machine, shared by all of them. `cpu_ns`: this thread's time."""
+    """What contexts use of the machine, shared by all of them.
+
+    `cpu_ns`: this thread's time; `ages` of cgroups, to be read only, None where they cannot be.
+    """
 
     fs: Filesystem
     roots: Roots
     effects: Effects
     rng: Random
     cpu_ns: Callable[[], int] = time.thread_time_ns
+    ages: Callable[[], CgroupAges | None] = lambda: None
 
 
 class Context(ABC):
@@ -104,6 +120,8 @@ class Context(ABC):
         self.schemes = Schemes(tools.fs, tools.roots, self.policy, intervals, self.ticks)
         # One for the life of the context: what was found hot stays spared over an edit.
         self.gate = CanaryGate(CanaryBook(CanaryLimits(wait_us=intervals.aggr_us)), tools.rng)
+        self.refaults = Refaults()
+        self.opinion = self._find_opinion(self.policy)
         self._actor = self._make_actor(self.policy)
         self.watched.want(work.processes)
 
@@ -182,9 +200,13 @@ class Context(ABC):
         if policy.monitoring != old:
             self.watched.most = self._most_targets()
             self.account.budget_bp = policy.monitoring.userspace.cpu_bp
+            if policy.monitoring.userspace.refaults_bp != old.userspace.refaults_bp:
+                self.refaults.allow()
             self.governor = self._govern()
             self.follow_monitoring(old)
         self.schemes.renew(policy, self.intervals)
+        if self.opinion is None or self.opinion.target != policy.target:
+            self.opinion = self._find_opinion(policy)
         self.notes.clear()
         self._actor = actor
         was.inner.close()
@@ -203,6 +225,7 @@ class Context(ABC):
     def drop(self, process: Placement) -> None:
         """It has gone, or its memory has."""
         self.watched.drop(process)
+        self.refaults.forget((process,))
         self._dropped = True
 
     def refuse(self, process: Placement, reason: str) -> None:
@@ -216,9 +239,6 @@ class Context(ABC):
             return
         placed = in_order(self.policy.target, self.watched.placed)
         targets = [(process, self._evidence(process)) for process in placed]
-        self._actor.begin_round(
-            min(self.governor.round_budget_us(), ROUND_US), self._asking_us(now_us)
-        )
         round_ = Round(
             self._actor,
             now_us,
@@ -229,11 +249,15 @@ class Context(ABC):
             size_limit,
             self.schemes.scores,
         )
+        may_go = self._may_page_out(round_, targets)
+        budget_us = min(self.governor.round_budget_us(), ROUND_US)
+        self._actor.begin_round(budget_us, self._asking_us(now_us), page_out=may_go)
         walked = self.schemes.apply(round_, targets)
         for (process, _), regions in zip(targets, walked, strict=True):
             if regions:
                 self.targets[process].regions = regions
         self.governor.acted(self._actor.took_ns)
+        self.refaults.took(self._actor.inner.paged_out)
 
     def keep_snapshot(self) -> None:
         """Remember what the window that is over has shown."""
@@ -287,6 +311,7 @@ class Context(ABC):
                 stats.cancelled_bytes,
                 stats.last_reason,
             ),
+            ages_check=self.opinion.told if self.opinion else None,
             snapshot=self.snapshot() if snapshot else None,
         )
 
@@ -315,6 +340,56 @@ class Context(ABC):
             self._actor.inner.follow(self.targets, opened)
         self.odd_ns += self.tools.cpu_ns() - begun_ns
 
+    def _may_page_out(self, round_: Round, targets: Targets) -> bool:
+        """Whether what page-outs cost, and what the kernel has seen, allow more of them."""
+        self._ask_opinion(round_, targets)
+        if not pages_out(self.policy):
+            return False
+        self._look_at_faults(round_.now_us)
+        contradicted = self.opinion is not None and self.opinion.contradicts
+        return not (self.refaults.hold.why or contradicted)
+
+    def _ask_opinion(self, round_: Round, targets: Targets) -> None:
+        opinion = self.opinion
+        if opinion is None or not opinion.due(round_.now_us):
+            return
+        begun_ns = self.tools.cpu_ns()
+        end_ns = begun_ns + LOOK_NS
+
+        def counter(process: Placement, ranges: Iterable[AddressRange]) -> int:
+            enough = lambda: self.tools.cpu_ns() >= end_ns  # noqa: E731 - it is no more than that
+            return self._actor.inner.own_bytes(process, ranges, enough)
+
+        states = enumerate(self.schemes.states)
+        claims = [
+            claim_of(Turn(round_, index, state), scheme.pattern.age_min_us, targets, counter)
+            for (index, state), scheme in zip(states, self.policy.schemes, strict=True)
+            if scheme.action is Action.PAGEOUT
+        ]
+        opinion.ask([claim for claim in claims if claim is not None], round_.now_us)
+        self.odd_ns += self.tools.cpu_ns() - begun_ns
+
+    def _find_opinion(self, policy: Policy) -> SecondOpinion | None:
+        """Of the multi-gen LRU, which knows cgroups only."""
+        target = group_target(policy)
+        ages = self.tools.ages() if target is not None else None
+        if target is None or ages is None:
+            return None
+        return SecondOpinion(Group(self.tools.fs, self.tools.roots, target), ages)
+
+    def _look_at_faults(self, now_us: int) -> None:
+        if not self.refaults.due(now_us, FAULTS_US):
+            return
+        fs, roots = self.tools.fs, self.tools.roots
+        found = {process: read_faults(fs, roots, process) for process in self.targets}
+        told = {process: faults for process, faults in found.items() if faults is not None}
+        counts = {process: faults.count for process, faults in told.items()}
+        resident = sum(faults.resident_bytes for faults in told.values())
+        share_bp = self.policy.monitoring.userspace.refaults_bp
+        book = self.gate.book
+        canaries = Canaried(book.stats.back_pages, book.in_flight(now_us))
+        self.refaults.look(counts, resident, share_bp, now_us, canaries)
+
     def _follow_dropped(self) -> None:
         if self._dropped:
             self._dropped = False
@@ -332,6 +407,9 @@ class Context(ABC):
         own = [_NO_FRAMES] if self._blind and self.policy.mode is Mode.ENFORCE else []
         own += [_CUT_SHORT] if self._actor.cut_short else []
         own += [_ONLY_WRITES] if self.info.sees == "w" else []
+        contradicted = self.opinion is not None and self.opinion.contradicts
+        waits = [self.refaults.hold.why, CONTRADICTED if contradicted else ""]
+        own += filter(None, waits) if pages_out(self.policy) else []
         return tuple(dict.fromkeys((*filter(None, enforced), *own, *self.notes, *left_out)))
 
     def _asking_us(self, now_us: int) -> int:

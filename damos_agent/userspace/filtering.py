@@ -57,9 +57,10 @@ class FilteringActor:
         self._take_young = take_young
         self._facts: dict[Placement, Known] = {}
         self._deadline_ns = self._asking_ns = 0
+        self._page_out = True
 
-    def begin_round(self, budget_us: int, asking_us: int) -> None:
-        """What is known of mappings is read anew in each round, once it is needed.
+    def begin_round(self, budget_us: int, asking_us: int, *, page_out: bool = True) -> None:
+        """As the inner one's. What is known of mappings is read anew, once it is needed.
 
         `asking_us`: CPU time for asking on behalf of schemes that only count; more than that is
         taken from the rounds to come.
@@ -69,11 +70,14 @@ class FilteringActor:
         self._facts.clear()
         self._deadline_ns = self._effects.clock_ns() + budget_us * 1_000
         self._asking_ns = min(self._asking_ns, 0) + asking_us * 1_000
-        self.inner.begin_round(budget_us)
+        self._page_out = page_out
+        self.inner.begin_round(budget_us, page_out=page_out)
 
     def apply(self, scheme: int, process: Placement, region: Region) -> Applied:
         """See `algo.actor.Actor`; `passed` tells the bytes that passed the page filters."""
         spec = self._specs[scheme]
+        if spec.action == Action.PAGEOUT and not self._page_out:
+            return _NOT_NOW  # without asking, which makes pages old
         asks = asks_young(spec)
         filtered = self._apply_in_pieces if asks else self._apply_filtered
         act = filtered if spec.ops_filters else self.inner.apply

@@ -134,6 +134,11 @@ class GroupActor:
         self._open = False
 
     @property
+    def taken(self) -> int:
+        """Bytes, in the latest round."""
+        return self._taken
+
+    @property
     def futile(self) -> bool:
         """See the class."""
         return self._tried > 0 and not self._taken
@@ -143,8 +148,8 @@ class GroupActor:
         """See the class."""
         return self._spare <= 0
 
-    def begin_round(self, budget_us: int, row: Row, now_us: int) -> None:
-        """Actions until the next call end after that time, pauses included."""
+    def begin_round(self, budget_us: int, row: Row, now_us: int, *, page_out: bool = True) -> None:
+        """Actions until the next call end after that time, pauses included; or none at all."""
         self.took_ns = 0
         self._tried = self._taken = 0
         self._row = row
@@ -152,7 +157,7 @@ class GroupActor:
         self._deadline_ns = self._clocks.wall_ns() + budget_us * 1_000
         if self._acts:
             self._spare = self._group.spare()
-            self._open = self.brake.begin(self._group.refaulted(), now_us)
+            self._open = self.brake.begin(self._group.refaulted(), now_us) and page_out
 
     def apply(
         self,

@@ -19,8 +19,8 @@ from damos_agent.model.policy import Mode, Policy
 from damos_agent.model.units import format_duration
 from damos_agent.model.userspace import ContextReport, Snapshot, Work
 from damos_agent.userspace.account import Account
-from damos_agent.userspace.capable import check_group
-from damos_agent.userspace.context import ACTION_BP, ROUND_US, Tools
+from damos_agent.userspace.capable import check_group, pages_out
+from damos_agent.userspace.context import ACTION_BP, FAULTS_US, ROUND_US, Tools
 from damos_agent.userspace.effect import PAGE_BYTES
 from damos_agent.userspace.governor import Governor, Wanted
 from damos_agent.userspace.group import Group
@@ -42,6 +42,7 @@ from damos_agent.userspace.group_view import (
 )
 from damos_agent.userspace.memcg import MEMCG, CgroupAges
 from damos_agent.userspace.monitor_lock import MonitorLock
+from damos_agent.userspace.refault import Refaults
 from damos_agent.userspace.schemes import Schemes, shape
 from damos_agent.userspace.settings import MAPPING_AGGR_US
 
@@ -87,6 +88,7 @@ class GroupContext:
         self._looked_us: int | None = None
         self._absent = ""
         self._swap = True
+        self.refaults = Refaults()
         self._group = self._check(work.policy)
         self.schemes = Schemes(tools.fs, tools.roots, self.policy, UNIT)
         self._take_policy(work.policy)
@@ -117,8 +119,13 @@ class GroupContext:
         group = self._check(policy)
         if policy.target == self.policy.target:
             group = self._group
+        else:
+            self.refaults.forget((_EVERYBODY,))
         actor = self._make_actor(policy, group)
         actor.brake = self._actor.brake
+        was = self.policy.monitoring.userspace.refaults_bp
+        if policy.monitoring.userspace.refaults_bp != was:
+            self.refaults.allow()
         self._actor, self._group, self.policy, self._slots = actor, group, policy, ()
         self.account.budget_bp = policy.monitoring.userspace.cpu_bp
         self._take_policy(policy)
@@ -247,7 +254,9 @@ class GroupContext:
             state.quota = replace(state.quota, resume=None)
         budget_us = min(self._governor.round_budget_us(), ROUND_US)
         row = Row(self._slots)
-        self._actor.begin_round(budget_us, row, now_us)
+        if pages_out(self.policy):
+            self._look_at_refaults(now_us)
+        self._actor.begin_round(budget_us, row, now_us, page_out=not self.refaults.hold.why)
         round_ = Round(
             self._actor,
             now_us,
@@ -260,6 +269,15 @@ class GroupContext:
         )
         self.schemes.apply(round_, [(_EVERYBODY, row.regions())])
         self._governor.acted(self._actor.took_ns)
+        self.refaults.took({_EVERYBODY: self._actor.taken})
+
+    def _look_at_refaults(self, now_us: int) -> None:
+        """The cgroup's own count: of what came back, whoever had it evicted, and no file reads."""
+        if not self.refaults.due(now_us, FAULTS_US):
+            return
+        pages = self._group.refaulted() // PAGE_BYTES
+        share_bp = self.policy.monitoring.userspace.refaults_bp
+        self.refaults.look({_EVERYBODY: pages}, self._group.current(), share_bp, now_us)
 
     def _plan(self, look_ns: int, now_us: int) -> int:
         """Until the next look."""
@@ -291,6 +309,7 @@ class GroupContext:
         found = [
             self._absent,
             actor.brake.held,
+            self.refaults.hold.why if pages_out(self.policy) else "",
             FUTILE if actor.futile else "",
             PROTECTED if actor.protected else "",
         ]

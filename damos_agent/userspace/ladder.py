@@ -78,6 +78,14 @@ class Ladder:
             self._try(rung)
         return self.rungs()
 
+    def readable_ages(self) -> CgroupAges | None:
+        """Ages of cgroups, to be read beside another probe: so they are not tried out first."""
+        known = self.probes.get(ProbeChoice.MEMCG)
+        if isinstance(known, CgroupAges):
+            return known
+        ages = CgroupAges(self.fs, self.roots)
+        return None if ages.decline() else ages
+
     def rungs(self) -> tuple[Rung, ...]:
         """Every rung as it is known now."""
         return tuple(self._describe(rung, info) for rung, info in INFOS.items())

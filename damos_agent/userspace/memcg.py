@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -65,14 +64,6 @@ class Verdict(StrEnum):
     CANNOT_TELL = "cannot tell"
 
 
-@dataclass(frozen=True, slots=True)
-class Idle:
-    """Bytes idle for some time as far as the kernel looked: from `surely` to `possibly`."""
-
-    surely: int
-    possibly: int
-
-
 def sure_idle_us(generations: Sequence[Generation], index: int) -> int:
     """For how long a generation, of these oldest first, was surely not used when last looked at.
 
@@ -84,29 +75,45 @@ def sure_idle_us(generations: Sequence[Generation], index: int) -> int:
     return max(generations[index + 1].age_ms - generations[-1].age_ms, 0) * 1_000
 
 
-def idle_bytes_of(histogram: Sequence[Generation], idle_us: int) -> Idle:
-    """What generations, oldest first, know of memory idle for `idle_us`."""
-    surely = possibly = 0
-    for index, generation in enumerate(histogram):
-        surely += generation.total_bytes if sure_idle_us(histogram, index) >= idle_us else 0
-        possibly += generation.total_bytes if generation.age_ms * 1000 >= idle_us else 0
-    return Idle(surely, possibly)
+def room_of(generations: Sequence[Generation], idle_us: int, kind: Kind) -> int:
+    """Bytes of one kind that may be idle for `idle_us`: the kernel has seen no use of them since.
+
+    Of what it has not looked at twice in that time, it knows nothing: all of it may be.
+    """
+    known = _has_looked(generations, idle_us)
+    return sum(
+        kind.bytes_of(one) for one in generations if not known or one.age_ms * 1000 >= idle_us
+    )
 
 
 def check(
-    idle_bytes: int, histogram: Sequence[Generation], idle_us: int, *, anonymous: bool, swap: bool
+    idle_bytes: int,
+    nodes: Sequence[Sequence[Generation]],
+    idle_us: int,
+    kind: Kind,
+    *,
+    swap: bool,
 ) -> Verdict:
     """Hold our claim, so many bytes of the cgroup idle for `idle_us`, against its ages.
 
-    Contradicted when the kernel has seen use of more than that leaves room for. It cannot tell
-    after fewer than two agings, nor of `anonymous` memory without `swap`, which agings then pass
-    over. Agreement proves little: what stays in a TLB looks idle.
+    `nodes`: generations of each cgroup and NUMA node that is meant. Contradicted when the kernel
+    has seen use of more than that leaves room for. It cannot tell where it has not looked twice,
+    nor of anonymous memory without `swap`, which agings then pass over, nor of more than there is:
+    that is charged elsewhere. Agreement proves little: what stays in a TLB looks idle.
     """
-    looked = sum(one.age_ms * 1000 < idle_us for one in histogram)
-    if looked < MIN_GENERATIONS or (anonymous and not swap):
+    claim = idle_bytes - idle_bytes // _TOLERANCE
+    there = sum(kind.bytes_of(one) for node in nodes for one in node)
+    if claim > there or (kind is Kind.ANONYMOUS and not swap):
         return Verdict.CANNOT_TELL
-    room = idle_bytes_of(histogram, idle_us).possibly
-    return Verdict.CONTRADICTS if idle_bytes > room + idle_bytes // _TOLERANCE else Verdict.AGREES
+    if claim > sum(room_of(node, idle_us, kind) for node in nodes):
+        return Verdict.CONTRADICTS
+    looked = (node for node in nodes if _has_looked(node, idle_us))
+    seen = sum(room_of(node, idle_us, kind) for node in looked)
+    return Verdict.AGREES if claim <= seen else Verdict.CANNOT_TELL
+
+
+def _has_looked(generations: Sequence[Generation], idle_us: int) -> bool:
+    return sum(one.age_ms * 1000 < idle_us for one in generations) >= MIN_GENERATIONS
 
 
 class CgroupAges:

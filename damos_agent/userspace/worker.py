@@ -329,8 +329,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     fs = RealFilesystem()
     sweep_monitor_locks(roots.run)
-    tools = Tools(fs, roots, Effects(fs, roots), Random(os.urandom(16)))  # noqa: S311 - which page is looked at is no secret
     ladder = Ladder(fs, roots)
+    rng = Random(os.urandom(16))  # noqa: S311 - which page is looked at is no secret
+    tools = Tools(fs, roots, Effects(fs, roots), rng, ages=ladder.readable_ages)
     contexts = Contexts(tools, ladder)
     try:
         run(Line(connection), contexts, ladder)

@@ -16,7 +16,7 @@ from damos_agent.agent.metric_table import METRICS
 from damos_agent.agent.metrics import HttpAnswer, make_registry, write_textfile
 from damos_agent.agent.sockets import Peer
 from damos_agent.model.errors import BusyError, HostError
-from damos_agent.model.status import GoalStatus
+from damos_agent.model.status import Fallback, GoalStatus
 from tests.agent.serving import read_all, serving
 from tests.agent.test_status import OUTCOME, STATUS
 
@@ -97,6 +97,19 @@ def test_what_the_kernel_does_not_tell_is_absent() -> None:
     assert "damos_scheme_quota_effective_bytes" not in names
     currents = [labels for name, labels in samples if name == "damos_goal_current"]
     assert len(currents) == 1
+
+
+def test_why_a_policy_fell_back_is_one_of_few_words() -> None:
+    policy = replace(STATUS.policies[0], backend="userspace", fallback=Fallback.FOREIGN)
+    registry = make_registry(lambda: replace(STATUS, policies=(policy,)), Meters())
+    reply = HttpAnswer(registry)(b"GET /metrics HTTP/1.0\n\n", Peer(), complete=False)
+    assert reply is not None
+    samples = parse(reply.decode().partition("\r\n\r\n")[2])
+    name = "damos_agent_policy_fallback"
+    assert value(samples, name, policy="web", reason="foreign_kdamonds") == 1
+    assert value(samples, name, policy="web", reason="no_damon") == 0
+    assert len([found for found, _ in samples if found == name]) == len(Fallback)
+    assert name not in {found for found, _ in parse(http("GET /metrics HTTP/1.0\n\n")[2])}
 
 
 def test_two_goals_of_one_metric_stay_apart() -> None:

@@ -11,8 +11,18 @@ from damos_agent.agent.reconciler import Round, Standing
 from damos_agent.agent.seating import NO_MONITOR, STARTING, Seating
 from damos_agent.algo.choose import FIRST_HOLD_US
 from damos_agent.model.damon import SchemeStats
-from damos_agent.model.policy import Action, BackendChoice, Mode, Policy, ProcessTarget, Scheme
-from damos_agent.model.status import PolicyState
+from damos_agent.model.policy import (
+    Action,
+    BackendChoice,
+    Goal,
+    GoalMetric,
+    Mode,
+    Policy,
+    ProcessTarget,
+    Quota,
+    Scheme,
+)
+from damos_agent.model.status import Fallback, PolicyState
 from damos_agent.model.userspace import ContextReport, Report, Work
 from tests.agent.world import World
 from tests.kernel.desk import reclaim
@@ -263,3 +273,51 @@ def test_a_probe_is_told_once_and_again_when_it_changes() -> None:
         table.seating.tell_probes()
 
     assert [e["probe"] for e in table.world.events("probe_selected")] == ["vma", "page_idle"]
+
+
+def test_why_not_in_the_kernel_is_told_in_one_word_for_metrics() -> None:
+    """From what is known of the machine, never from the sentence."""
+    found = {}
+    tables = {"none": no_damon(), "foreign": foreign()}
+    tables |= {"asked": Table(World()), "excluded": Table(World(modules=("reclaim",)))}
+    for name, table in tables.items():
+        backend = BackendChoice.USERSPACE if name == "asked" else BackendChoice.AUTO
+        table.go(replace(reclaim("a", table.world.spawn()), backend=backend))
+        found[name] = table.seating.fallbacks["a"]
+
+    assert found == {
+        "none": Fallback.NO_DAMON,
+        "foreign": Fallback.FOREIGN,
+        "asked": Fallback.ASKED,
+        "excluded": Fallback.EXCLUSIVE,
+    }
+
+
+def test_a_policy_the_kernel_cannot_do_and_one_too_many_are_told_apart() -> None:
+    table = Table(World("6.12"))
+    table.world.settings = replace(table.world.settings, slots=1)
+    pid = table.world.spawn()
+    goal = Goal(GoalMetric.NODE_MEM_FREE, 500, nid=0)
+    scheme = reclaim("b", pid).schemes[0]
+    aimed = replace(scheme, quota=Quota(interval_us=1_000_000, goals=(goal,)))
+    odd = replace(reclaim("b", pid), schemes=(aimed,))
+    table.go(reclaim("a", pid))
+    table.go(reclaim("a", pid), odd, reclaim("c", pid))
+
+    assert table.seating.fallbacks == {"b": Fallback.UNSUPPORTED, "c": Fallback.NO_SLOT}
+    table.go(reclaim("a", pid))
+    assert table.seating.fallbacks == {}
+
+
+def test_the_word_stays_while_the_return_to_the_kernel_is_waited_for() -> None:
+    table = foreign()
+    policy = reclaim("a", table.world.spawn())
+    table.link.says(ContextReport("a", probe="vma"))
+    table.go(policy)
+    table.world.damon.write("/sys/kernel/mm/damon/admin/kdamonds/nr_kdamonds", "0")
+    table.go(policy)
+    assert table.seating.fallbacks == {"a": Fallback.FOREIGN}
+
+    table.world.advance(FIRST_HOLD_US / 1e6 + 1)
+    table.go(policy)
+    assert table.seating.fallbacks == {}

@@ -1,8 +1,10 @@
 """The status socket, asked by the client that damosctl uses and by plain ones."""
 
+import errno
 import json
 import os
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 
 from damos_agent.agent.listeners import listen_unix
 from damos_agent.agent.sockets import Limits, Peer
-from damos_agent.agent.status import StatusAnswer, ask, do, read_status
+from damos_agent.agent.status import StatusAnswer, ask, do, explain, read_status
 from damos_agent.model.errors import HostError
 from damos_agent.model.status import (
     AgentStatus,
@@ -151,6 +153,28 @@ def test_an_agent_that_hangs_is_told(tmp_path: Path) -> None:
     path = str(tmp_path / "status.sock")
     with listen_unix(path), pytest.raises(HostError, match="does not answer"):
         read_status(path, timeout_s=0.05)
+
+
+@pytest.mark.parametrize(
+    "raw", [errno.EPIPE, errno.ECONNRESET, errno.ECONNABORTED, errno.ENOTCONN, errno.EAGAIN]
+)
+def test_a_slow_agent_is_told_as_such(raw: int) -> None:
+    """Not in the kernel's words: it is neither gone nor broken."""
+    message, hint = explain(OSError(raw, os.strerror(raw)))
+    assert os.strerror(raw) not in message
+    assert ("slow" in message) or ("busy" in message)
+    assert hint.startswith("ask again")
+
+
+def test_an_agent_that_hangs_up_before_it_is_asked(tmp_path: Path) -> None:
+    path = str(tmp_path / "status.sock")
+    with listen_unix(path) as listener:
+        listener.setblocking(True)
+        hanging_up = threading.Thread(target=lambda: listener.accept()[0].close())
+        hanging_up.start()
+        with pytest.raises(HostError, match=r"hung up|cut short"):
+            read_status(path)
+        hanging_up.join()
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from damos_agent.model.policy import (
     UnitTarget,
 )
 from tests.agent.world import World
-from tests.cli.desk import BAD, POLICIES, WORK, Desk
+from tests.cli.desk import BAD, POLICIES, STATUS, WORK, Desk, agent
 from tests.cli.test_plan import Denied
 
 SHIPPED = sorted(path for path in POLICIES.glob("*.yaml") if path.name != "agent.yaml")
@@ -187,6 +187,20 @@ def test_features_tell_which_policies_can_run(desk: Desk) -> None:
     assert document["policies"]["work"]["can_enforce"] is True
     assert document["policies"]["tiering-demote"]["can_run"] is False
     assert document["features"]["goals"]["files"] == ["contexts/N/schemes/N/quotas/goals/nr_goals"]
+
+
+def test_a_probe_that_the_running_agent_uses_is_said_to_be_in_use(desk: Desk) -> None:
+    """Whatever files it reads: those on the search path here name no probe."""
+    policy = replace(STATUS.policies[0], backend="userspace", probe="pte", name="cold")
+    assert "pte               page      no: experimental" in desk.run("features").output
+
+    with agent(desk.run_root, replace(STATUS, policies=(policy,))):
+        result = desk.run("features")
+        document = json.loads(desk.run("features", "--json").output)
+
+    assert "pte               page      yes, in use by cold" in result.output
+    (rung,) = [one for one in document["probes"] if one["name"] == "pte"]
+    assert (rung["reason"], rung["used_by"]) == ("", ["cold"])
 
 
 def test_a_policy_that_could_only_observe_is_marked(desk: Desk) -> None:

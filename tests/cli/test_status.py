@@ -11,7 +11,7 @@ import pytest
 from damos_agent.cli.status_text import render, span
 from damos_agent.model.codec import decode
 from damos_agent.model.status import AgentStatus, PolicyState, PolicyStatus
-from damos_agent.model.userspace import IdleBytes
+from damos_agent.model.userspace import AgesCheck, IdleBytes
 from tests.cli.desk import OUTCOME, STATUS, Desk, agent
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -193,3 +193,22 @@ def test_a_cgroup_as_a_whole_tells_bytes_by_idle_time() -> None:
     told = click.unstyle(render(replace(STATUS, policies=(policy,)), 100))
     assert "  probe memcg (tells by cgroup), " in told
     assert "  idle for at least 4s: 64.0 MiB; of 96.0 MiB in all\n" in told
+
+
+@pytest.mark.parametrize(
+    ("told", "text"),
+    [
+        (
+            AgesCheck("agrees", 60 << 20, 120_000_000, 65 << 20),
+            "the multi-gen LRU agrees: 60.0 MiB found idle for 2m, by its ages 65.0 MiB at most",
+        ),
+        (
+            AgesCheck("cannot tell", 60 << 20, 120_000_000, 0, "there is no such file"),
+            "the multi-gen LRU cannot tell: 60.0 MiB found idle for 2m, there is no such file",
+        ),
+    ],
+)
+def test_the_second_opinion_is_told_with_its_figures(told: AgesCheck, text: str) -> None:
+    assert f"  {text}\n" in shown(
+        replace(STATUS.policies[0], backend="userspace", slot=-1, ages_check=told)
+    )

@@ -147,7 +147,8 @@ def test_without_ages_memory_reclaim_works_by_the_quota(rig: Rig) -> None:
     """Which of its memory, the kernel chooses. Nothing is mounted where ages could be read."""
     with cgroup("work") as directory:
         hot, cold = hot_and_cold(rig, directory)
-        rig.put("reclaim", POLICY)
+        # Memory in use goes along, which the budget would put an end to for minutes.
+        rig.put("reclaim", POLICY.replace("probe: memcg", "probe: memcg, refaults: 100%/min"))
         rig.start()
         now = rig.wait_state("reclaim", "active")
         assert any("memory.reclaim takes what the kernel chooses" in note for note in now.notes)

@@ -6,19 +6,19 @@ import ctypes
 import mmap
 import os
 import subprocess
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from damos_agent.host.pagemap import (
+    HUGE_BYTES,
     PAGE_BYTES,
     Pagemap,
     Residency,
     count_entries,
     frame,
-    is_present,
-    is_swapped,
 )
 
 PRESENT, SWAPPED = 1 << 63, 1 << 62
@@ -34,18 +34,23 @@ def memory() -> Iterator[tuple[mmap.mmap, int]]:
 
 
 def test_an_entry_tells_frame_and_whereabouts() -> None:
-    assert is_present(PRESENT | 5)
-    assert not is_swapped(PRESENT | 5)
     assert frame(PRESENT | 1 << 55 | 1 << 56 | 5) == 5
-    assert is_swapped(SWAPPED | 77)
     assert frame(SWAPPED | 77) is None
-    assert not is_present(0)
-    assert not is_swapped(0)
 
 
 def test_entries_add_up() -> None:
-    entries = [PRESENT | 5, SWAPPED | 9, 0, PRESENT | 6]
-    assert count_entries(entries, 4096) == Residency(2 * 4096, 4096)
+    entries = array("Q", [PRESENT | 5, SWAPPED | 9, 0, PRESENT | 6])
+    assert count_entries(entries) == Residency(2 * PAGE_BYTES, PAGE_BYTES)
+
+
+def test_huge_pages_are_runs_of_frames_from_an_aligned_one_on() -> None:
+    unit = HUGE_BYTES // PAGE_BYTES
+    run = [PRESENT | 4 * unit + page for page in range(unit)]
+    assert count_entries(array("Q", run)).huge == HUGE_BYTES
+    assert count_entries(array("Q", [0, *run]), first_page=unit - 1).huge == HUGE_BYTES
+    assert count_entries(array("Q", [0, *run])).huge == 0
+    assert count_entries(array("Q", [PRESENT] * unit)).huge == 0  # frames are not shown
+    assert count_entries(array("Q", [entry + 1 for entry in run])).huge == 0
 
 
 def test_touched_pages_are_present(memory: tuple[mmap.mmap, int]) -> None:
@@ -66,7 +71,27 @@ def test_ranges_are_counted_alike_without_the_ioctl(memory: tuple[mmap.mmap, int
     with Pagemap(os.getpid(), scan_range=lambda *_: None) as pagemap:
         read = pagemap.count(start + 5, start + 5 * PAGE_BYTES + 1)
     assert (told.present, told.swapped) == (2 * PAGE_BYTES, 0)
-    assert read == Residency(2 * PAGE_BYTES, 0, None)
+    assert read == Residency(2 * PAGE_BYTES, 0)
+
+
+def test_own_memory_is_anonymous_and_shared_with_nobody(memory: tuple[mmap.mmap, int]) -> None:
+    """What a child still shares counts for neither; nor does a page of zeros, which is nobody's."""
+    found, start = memory
+    found[0] = found[PAGE_BYTES] = 1
+    assert found[5 * PAGE_BYTES] == 0
+    with Pagemap(os.getpid()) as pagemap:
+        assert pagemap.count_own(start, start + len(found)) == 2 * PAGE_BYTES
+        reader, writer = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(writer)
+            os.read(reader, 1)
+            os._exit(0)
+        shared = pagemap.count_own(start, start + len(found))
+        os.close(writer)
+        os.waitpid(child, 0)
+        os.close(reader)
+    assert shared == 0
 
 
 def test_many_separate_ranges_are_all_counted() -> None:

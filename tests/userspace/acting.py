@@ -139,6 +139,9 @@ class FakeReader:
             sum(at in self.world.huge for at in range(start, end, HUGE_BYTES)) * HUGE_BYTES,
         )
 
+    def count_own(self, start: int, end: int) -> int:
+        return self.count(start, end).present
+
     def close(self) -> None:
         self.closed = True
 

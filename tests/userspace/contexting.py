@@ -63,6 +63,7 @@ class FakeProcess:
     inode: int = 0
     cgroup: str = "/x"
     guest: bool = False
+    major_faults: int = 0
 
     @property
     def placement(self) -> Placement:
@@ -126,6 +127,8 @@ class FakeMachine:
         process = self.alive(int(name))
         if file == "stat":
             values = ["S", *["0"] * 18, str(100 + process.pid), *["0"] * 3, str(process.image)]
+            values[9] = str(process.major_faults)
+            values[21] = str(process.size // PAGE_BYTES - len(process.out))
             return f"{process.pid} (x) {' '.join([*values, *['1'] * 30])}\n"
         if file == "maps":
             self.maps_read.append(process.pid)
@@ -212,6 +215,10 @@ class FakeReader:
         out = self.machine.alive(self.pid).out
         swapped = sum(page in out for page in range(start, end, PAGE_BYTES)) * PAGE_BYTES
         return Residency(end - start - swapped, swapped)
+
+    def count_own(self, start: int, end: int) -> int:
+        out = self.machine.alive(self.pid).out
+        return sum(page not in out for page in range(start, end, PAGE_BYTES)) * PAGE_BYTES
 
     def close(self) -> None:
         pass

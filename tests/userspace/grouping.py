@@ -194,8 +194,10 @@ def group_policy(
     aggr_us: int = 2 * SECOND,
     probe: ProbeChoice = ProbeChoice.MEMCG,
     cpu_bp: int = 100,
+    refaults_bp: int = 20,
 ) -> Policy:
-    monitoring = Monitoring(aggr_us=aggr_us, userspace=Userspace(probe, cpu_bp))
+    own = Userspace(probe, cpu_bp, refaults_bp=refaults_bp)
+    monitoring = Monitoring(aggr_us=aggr_us, userspace=own)
     found = schemes or (Scheme(Action.PAGEOUT, IDLE),)
     return Policy("g", target or CgroupTarget(PATH), found, mode, monitoring=monitoring)
 

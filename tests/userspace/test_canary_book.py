@@ -67,6 +67,21 @@ def test_nothing_is_cleared_before_its_time() -> None:
     assert states(book, span(0, 200), 3 * S) == {State.CLEARED: 100}
 
 
+def test_canaries_are_in_flight_until_they_are_judged() -> None:
+    book, where = CanaryBook(LIMITS), span(0, 100)
+    send(book, where, 0)
+    assert book.in_flight(S) == 20
+    assert not judge(book, where, 20, 3 * S)
+    assert (book.in_flight(3 * S), book.stats.back_pages) == (0, 20)
+    other = span(200, 300)
+    huge = [tuple(range(other.start, other.start + 10 * PAGE, PAGE))] * 2
+    book.send(PROCESS, [other], huge, 4 * S)
+    assert book.in_flight(4 * S) == 20
+    assert book.in_flight(4 * S + LIMITS.wait_us + LIMITS.evidence_us) == 0
+    assert not judge(book, other, 1, 7 * S)
+    assert book.stats.back_pages == 30
+
+
 def test_evidence_ends() -> None:
     """What was cold a minute ago has to prove it again."""
     book = CanaryBook(LIMITS)

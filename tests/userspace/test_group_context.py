@@ -168,7 +168,7 @@ def test_a_limit_on_swap_counts_as_none(machine: FakeCgroups) -> None:
 
 def test_what_comes_back_stops_it_for_longer_each_time(machine: FakeCgroups) -> None:
     machine.back = 2
-    context = group_context(machine, group_policy(pageout(4 * MIB)))
+    context = group_context(machine, group_policy(pageout(4 * MIB), refaults_bp=10_000))
     run(machine, context, 60)
     assert any("needed again" in note for note in context.report().notes)
     times = [at for at, _ in machine.taken]
@@ -329,7 +329,8 @@ def test_blindly_by_the_quota_and_matches_are_not_told(blind: FakeCgroups) -> No
 
 def test_blindly_the_brake_ends_it(blind: FakeCgroups) -> None:
     blind.back = 3
-    context = group_context(blind, group_policy(pageout(16 * MIB)), why="lockdown")
+    policy = group_policy(pageout(16 * MIB), refaults_bp=10_000)
+    context = group_context(blind, policy, why="lockdown")
     run(blind, context, 60)
     assert 2 <= len(blind.reclaimed) <= 8
     assert blind.taken_bytes() <= 8 * 4 * MIB

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import errno
 import re
+from dataclasses import replace
 
 import pytest
 
 from damos_agent.host.mglru import Generation
 from damos_agent.host.roots import Roots
 from damos_agent.model.errors import HostError
-from damos_agent.userspace.memcg import CgroupAges, Idle, Kind, Verdict, check, idle_bytes_of
+from damos_agent.userspace.memcg import CgroupAges, Kind, Verdict, check, room_of
 from tests.host.fakes import FakeFilesystem
 
 MIB = 1 << 20
 SECOND = 1_000_000
+ANON = Kind.ANONYMOUS
 # 64 MiB cold, 64 MiB hot in the second youngest, as measured.
 AGED = (
     Generation(4, 6140, 64 * MIB, 0),
@@ -25,11 +27,14 @@ AGED = (
 PATH = "/sys/kernel/debug/lru_gen"
 
 
-def test_bounds_of_what_is_idle() -> None:
-    assert idle_bytes_of(AGED, 3 * SECOND) == Idle(64 * MIB, 65 * MIB)
-    assert idle_bytes_of(AGED, 1 * SECOND) == Idle(65 * MIB, 129 * MIB)
-    assert idle_bytes_of(AGED, 60 * SECOND) == Idle(0, 0)
-    assert idle_bytes_of((), SECOND) == Idle(0, 0)
+def test_room_for_what_is_idle() -> None:
+    """Of what it has not looked at twice in that time, the kernel knows nothing."""
+    assert room_of(AGED, 3 * SECOND, ANON) == 65 * MIB
+    assert room_of(AGED, 5 * SECOND, ANON) == 64 * MIB
+    assert room_of(AGED, 60 * SECOND, ANON) == 0
+    assert room_of(AGED, 3 * SECOND, Kind.FILE) == 0
+    assert room_of(AGED, 1 * SECOND, ANON) == 129 * MIB
+    assert room_of((), SECOND, ANON) == 0
 
 
 @pytest.mark.parametrize(
@@ -43,20 +48,36 @@ def test_bounds_of_what_is_idle() -> None:
     ],
 )
 def test_our_claim_is_held_against_the_ages(claim: int, idle_s: int, verdict: Verdict) -> None:
-    found = check(claim, AGED, idle_s * SECOND, anonymous=True, swap=True)
+    found = check(claim, [AGED], idle_s * SECOND, ANON, swap=True)
     assert found is verdict
 
 
 def test_without_agings_it_cannot_tell() -> None:
     fresh = tuple(Generation(n, 90_000, MIB, 0) for n in range(4))
-    found = check(4 * MIB, fresh, 5 * SECOND, anonymous=True, swap=True)
+    found = check(4 * MIB, [fresh], 5 * SECOND, ANON, swap=True)
     assert found is Verdict.CANNOT_TELL
 
 
-@pytest.mark.parametrize(("anonymous", "told"), [(True, False), (False, True)])
-def test_without_swap_it_cannot_tell_of_anonymous_memory(anonymous: bool, told: bool) -> None:
-    found = check(120 * MIB, AGED, 3 * SECOND, anonymous=anonymous, swap=False)
-    assert (found is Verdict.CONTRADICTS) is told
+@pytest.mark.parametrize("kind", Kind)
+def test_without_swap_it_cannot_tell_of_anonymous_memory(kind: Kind) -> None:
+    aged = tuple(replace(one, file_bytes=one.anonymous_bytes) for one in AGED)
+    found = check(120 * MIB, [aged], 3 * SECOND, kind, swap=False)
+    assert (found is Verdict.CONTRADICTS) is (kind is Kind.FILE)
+
+
+def test_of_more_than_the_cgroup_has_it_cannot_tell() -> None:
+    """It is charged to another one, where the process was before."""
+    assert check(200 * MIB, [AGED], 3 * SECOND, ANON, swap=True) is Verdict.CANNOT_TELL
+
+
+def test_cgroups_below_and_nodes_add_up() -> None:
+    """Agreement takes looks at what makes it; contradiction that nothing else leaves room."""
+    fresh = tuple(Generation(n, 90_000, MIB, 0) for n in range(4))
+    assert check(120 * MIB, [AGED, AGED], 3 * SECOND, ANON, swap=True) is Verdict.AGREES
+    assert check(180 * MIB, [AGED, AGED], 3 * SECOND, ANON, swap=True) is Verdict.CONTRADICTS
+    assert check(60 * MIB, [AGED, fresh], 3 * SECOND, ANON, swap=True) is Verdict.AGREES
+    assert check(75 * MIB, [AGED, fresh], 3 * SECOND, ANON, swap=True) is Verdict.CANNOT_TELL
+    assert check(90 * MIB, [AGED, fresh], 3 * SECOND, ANON, swap=True) is Verdict.CONTRADICTS
 
 
 class Kernel(FakeFilesystem):
