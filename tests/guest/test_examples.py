@@ -21,7 +21,7 @@ import pytest
 from damos_agent.model.status import PolicyStatus
 from tests.guest.examples import (
     ENFORCE,
-    FEWER_REGIONS,
+    SMALL_MACHINE,
     cached_mib,
     disk,
     endless,
@@ -124,26 +124,26 @@ def test_idle_memory_of_a_service_a_group_and_a_unit_is_paged_out(rig: Rig) -> N
 def test_idle_page_cache_is_dropped_and_anonymous_memory_stays(rig: Rig) -> None:
     """physical-reclaim-file-cache."""
     with disk(256) as place:
-        backup, index = make_file(place / "backup", 96), make_file(place / "index", 8)
+        backup, index = make_file(place / "backup", 192), make_file(place / "index", 8)
         # What is in use lies apart from what is not: with the few regions of so small a machine
         # one page in use would keep tens of MiB around it.
         read_file(index)
         work = rig.workload(4, 48)
         with kept_in_use(index):
             read_file(backup)
-            assert cached_mib(backup) > 90
+            assert cached_mib(backup) > 180
             swap_free = meminfo()["SwapFree"]
             # What the filter spares counts as well, so that the shipped quota goes to one eighth of
             # this machine a second: whose turn it is would be luck.
             whole = {"schemes.0.quota.size": "1GiB"}
-            edits = {**ENFORCE, **FEWER_REGIONS, **whole, "schemes.0.pattern.age.min": "4s"}
+            edits = {**ENFORCE, **SMALL_MACHINE, **whole, "schemes.0.pattern.age.min": "4s"}
             rig.put("cache", example("physical-reclaim-file-cache", edits))
             rig.start()
             rig.wait_state("physical-reclaim-file-cache", "active")
-            # Most of either: a region has some 5 MiB, and what is not in use may lie in one with
+            # Most of either: a region has up to 16 MiB, and what is not in use may lie in one with
             # what is. What goes with its neighbours though it is in use is soon read again.
             _wait_seen(
-                "the backup's pages to go", partial(cached_mib, backup), lambda mib: mib <= 48
+                "the backup's pages to go", partial(cached_mib, backup), lambda mib: mib <= 96
             )
             wait_for("the index to be there", lambda: cached_mib(index) > 4, 10)
         assert range_use(work.pid, work.cold).rss > 47
@@ -155,7 +155,7 @@ def test_idle_page_cache_is_dropped_and_anonymous_memory_stays(rig: Rig) -> None
 def test_pressure_steers_how_much_is_paged_out(rig: Rig) -> None:
     """physical-reclaim-psi: more every second while nobody waits, nothing once somebody does."""
     name = "physical-reclaim-psi"
-    edits = {**ENFORCE, **FEWER_REGIONS, "schemes.0.pattern.age.min": "3s"}
+    edits = {**ENFORCE, **SMALL_MACHINE, "schemes.0.pattern.age.min": "3s"}
     rig.put(name, example(name, edits))
     rig.start()
     rig.wait_state(name, "active")
@@ -230,7 +230,7 @@ def test_hot_memory_moves_up_the_lru_lists_and_idle_memory_down(rig: Rig) -> Non
         assert 0.05 < free_share() < 0.15
         assert meminfo()["Active(file)"] > 60
         assert active_share(work.pid, work.hot) < 0.2
-        edits = {**ENFORCE, **FEWER_REGIONS, "schemes.1.pattern.age.min": "3s"}
+        edits = {**ENFORCE, **SMALL_MACHINE, "schemes.1.pattern.age.min": "3s"}
         rig.put(name, example(name, edits))
         rig.start()
         rig.wait_state(name, "active")
@@ -261,7 +261,7 @@ TUNED = {
 def test_hot_memory_is_promoted_and_idle_memory_demoted(rig: Rig) -> None:
     """tiering-promote and tiering-demote at work together, each on its own node."""
     tiers = _tiers(rig)
-    edits = {**ENFORCE, **FEWER_REGIONS, **TUNED}
+    edits = {**ENFORCE, **SMALL_MACHINE, **TUNED}
     rig.put("promote", example("tiering-promote", edits))
     # A node this small never gets down to half a percent: the kernel's own reclaim is earlier.
     down = {
@@ -305,7 +305,7 @@ def test_before_node_goals_tiering_says_so_and_migrates_without_them(rig: Rig) -
         assert "6.1" in rig.wait_state(name, "unsupported").reason
     without = {
         **ENFORCE,
-        **FEWER_REGIONS,
+        **SMALL_MACHINE,
         "monitoring.intervals_goal": None,
         "schemes.0.quota.goals": None,
     }
@@ -320,7 +320,7 @@ def test_before_node_goals_tiering_says_so_and_migrates_without_them(rig: Rig) -
 def _tiers(rig: Rig) -> tuple[Workload, Workload, Workload]:
     """On the slow node some of both, on the fast node one that is idle and one that is in use.
 
-    Regions are some 20 MiB on so small a machine: what is idle must be more than that, and
+    Regions have up to 16 MiB on so small a machine: what is idle must be more than that, and
     what is in use must lie apart from it.
     """
     slow = rig.workload(16, 24, "--nodes", "1", *BUSY)
