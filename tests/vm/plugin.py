@@ -42,9 +42,9 @@ class Boot:
     def __str__(self) -> str:
         """As the summary names it."""
         machine = self.machine
-        nodes = f", {machine.numa_nodes} nodes" if machine.numa_nodes > 1 else ""
-        clock = ", virtual time" if machine.virtual_time else ""
-        return f"{self.kernel} {self.apart}, {machine.memory_mib} MiB{nodes}{clock}"
+        words = [f"{self.kernel} {self.apart}".rstrip(), f"{machine.memory_mib} MiB"]
+        words += [f"{machine.numa_nodes} nodes"] if machine.numa_nodes > 1 else []
+        return ", ".join([*words, *(["virtual time"] if machine.virtual_time else [])])
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,3 +206,10 @@ def test_reports_fold_to_one_outcome_each() -> None:
 def test_equal_machines_share_a_boot() -> None:
     assert Boot("7.3", Machine()) == Boot("7.3", Machine(memory_mib=2048))
     assert Boot("7.3", Machine()) != Boot("7.3", Machine(numa_nodes=2))
+    assert Boot("7.3", Machine()) != Boot("7.3", Machine(), apart="sorting")
+
+
+def test_a_boot_is_named_by_what_tells_it_apart() -> None:
+    assert str(Boot("7.3", Machine())) == "7.3, 2048 MiB"
+    lone = Boot("6.12", Machine(numa_nodes=2, virtual_time=True), "tiering")
+    assert str(lone) == "6.12 tiering, 2048 MiB, 2 nodes, virtual time"
