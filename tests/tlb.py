@@ -19,5 +19,5 @@ def forget_translations() -> None:
     33 pages flushes all (x86, tlb_single_page_flush_ceiling). They stay in memory and are mapped a
     few faults at a time, since this is done hundreds of times a second.
     """
-    _kept.madvise(mmap.MADV_DONTNEED)
     _ = _kept[::_PAGE]
+    _kept.madvise(mmap.MADV_DONTNEED)

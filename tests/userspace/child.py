@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from damos_agent.host.filesystem import RealFilesystem
 from damos_agent.host.process import read_stat
@@ -15,10 +16,12 @@ from damos_agent.host.roots import Roots
 from damos_agent.model.damon import Placement
 
 MIB = 1 << 20
+PROJECT = Path(__file__).parents[2]
 
 # DONTFORK and DONTDUMP keep the two from being merged into one mapping.
 PROGRAM = """
 import ctypes, mmap, os, sys, threading, time
+from tests.tlb import forget_translations
 size, huge, user = int(sys.argv[1]), sys.argv[2] == "huge", int(sys.argv[3])
 if user:
     os.setgroups([])
@@ -32,9 +35,12 @@ def make(mark):
     area[::4096] = b"x" * (size // 4096)
     start = ctypes.addressof(ctypes.c_char.from_buffer(area))
     return area, start
+def touch():
+    forget_translations()  # or what is still in the TLB is not marked as accessed
+    hot[::4096]
 def keep_touching():
     while True:
-        hot[::4096]
+        touch()
         time.sleep(0.01)
 hot, hot_start = make(mmap.MADV_DONTFORK)
 cold, cold_start = make(mmap.MADV_DONTDUMP)
@@ -43,7 +49,7 @@ more = []
 for line in sys.stdin:
     word, *rest = line.split()
     if word == "hot":
-        hot[::4096]
+        touch()
     elif word == "write":
         count = int(rest[0]) << 8
         hot[: count << 12 : 4096] = b"y" * count
@@ -118,7 +124,7 @@ def child(size: int = 16 * MIB, *, huge: bool = False, user: int = 0) -> Iterato
     """One with two mappings of `size` bytes each."""
     command = [sys.executable, "-c", PROGRAM, str(size), "huge" if huge else "small", str(user)]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+    with subprocess.Popen(command, cwd=PROJECT, stdin=pipe, stdout=pipe, text=True) as process:
         try:
             assert process.stdout is not None
             hot, cold = map(int, process.stdout.readline().split())
