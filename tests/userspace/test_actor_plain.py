@@ -94,16 +94,16 @@ def test_cold_willneed_collapse_and_moving_work() -> None:
     """Each on a real process; collapse is seen in pagemap."""
     with start_child(mib(8), flags="late") as child:
         actor = actor_of("cold", "willneed", "collapse", "migrate_hot")
-        applied = []
+        applied, huge = [], []
         for scheme in range(4):
             actor.begin_round(LONG_US)
             where = region(child, 0, mib(8))
+            huge.append(residency(child, 0, mib(8)).huge)  # khugepaged may have been there
             applied.append(actor.apply(scheme, child.placement, where).applied)
         assert applied[0] == mib(8)
         assert applied[1] == 0  # nothing was out
         assert applied[3] == 0  # all was there already
-        huge = residency(child, 0, mib(8)).huge
-        assert applied[2] == huge
-        if not huge:
-            pytest.skip("no huge pages to be had here")
+        assert applied[2] == huge[3] - huge[2]
+        if not applied[2]:
+            pytest.skip("no huge pages to be had here, or they were there before")
         actor.close()
