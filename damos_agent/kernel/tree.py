@@ -1,10 +1,14 @@
-"""Specs to sysfs trees and sysfs trees from the machine, both by the table in `fields`."""
+"""Specs to sysfs trees and sysfs trees from the machine, both by the table in `fields`.
+
+Paths are interned: they are the same in every slot, and there may be a hundred.
+"""
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
+from sys import intern
 
 from damos_agent.host.filesystem import Filesystem
 from damos_agent.kernel.fields import KDAMOND, Children, Directory, Field, Kind
@@ -38,7 +42,7 @@ def _render(
             if missing:
                 _require(not value, row.since, f"{prefix}{row.path}", features)
                 continue
-            yield f"{prefix}{row.path}/{row.nr}", str(len(value))
+            yield intern(f"{prefix}{row.path}/{row.nr}"), str(len(value))
             for index, item in enumerate(value):
                 yield from _render(row.item, item, f"{prefix}{row.path}/{index}/", features)
         else:
@@ -46,7 +50,7 @@ def _render(
             if missing:
                 _require(text == row.default, row.since, prefix + row.path, features)
                 continue
-            yield prefix + row.path, text
+            yield intern(prefix + row.path), text
 
 
 def _require(unneeded: bool, feature: Feature | None, path: str, features: Features) -> None:
@@ -72,7 +76,7 @@ def _read(
         text = read_text(fs, base + prefix + name)
         if text is None:
             continue
-        yield prefix + name, text
+        yield intern(prefix + name), intern(text)
         if isinstance(row, Children):
             for index in range(int(text)):
                 yield from _read(fs, row.item, base, f"{prefix}{row.path}/{index}/")
