@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from damos_agent.agent.survey import Survey
 from damos_agent.algo.lower import check_ops
 from damos_agent.kernel.ownership import judge
-from damos_agent.kernel.planner import blocking_modules, plan
+from damos_agent.kernel.planner import blocking_modules, left_out
 from damos_agent.model.errors import UnsupportedError
 from damos_agent.model.feature import Features
 from damos_agent.model.policy import BackendChoice, Policy
@@ -21,7 +21,7 @@ def fallbacks(
     lacking = [name for name in policies if why_not.get(name)]
     if not lacking:
         return {}
-    no_place = plan(view.desired, view.situation).unsupported
+    no_place = left_out(view.desired, view.situation)
     return {
         name: _of_policy(policies[name], features)
         if name in view.unsupported

@@ -295,7 +295,11 @@ class SlotStats:
 
 def is_transient(tree: Tree, path: str) -> bool:
     """Target regions of processes are staged for one commit; those of physical memory stay."""
-    return "/regions/" in path and tree.get("contexts/0/operations") != Ops.PADDR
+    return "/regions/" in path and not _keeps_regions(tree)
+
+
+def _keeps_regions(tree: Tree) -> bool:
+    return tree.get("contexts/0/operations") == Ops.PADDR
 
 
 def tree_digest(tree: Tree) -> str:
@@ -305,10 +309,10 @@ def tree_digest(tree: Tree) -> str:
     """
     tuned = tree.get("contexts/0/monitoring_attrs/intervals/intervals_goal/aggrs", "0") != "0"
     passing = ("/sample_us", "/aggr_us") if tuned else ()
-    stay = tree.get("contexts/0/operations") == Ops.PADDR
+    kept = _keeps_regions(tree)  # once, not for each path
     lines = [
         f"{path}={value}\n"
         for path, value in sorted(tree.items())
-        if (stay or "/regions/" not in path) and not path.endswith(passing)
+        if (kept or "/regions/" not in path) and not path.endswith(passing)
     ]
     return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -28,7 +28,7 @@ class ProcessActor:
     A process is opened by `follow`, or at its first action, and never touched again after exit or
     exec: its regions were of memory it no longer has. `follow` with `renewed` opens it anew.
     Raises `UnsupportedError` at once for a scheme that user space cannot carry out. `update_us`:
-    how old known mappings may be. `paged_out`: bytes of the round, by process.
+    how old known mappings may be. Of the round: `may_page_out`, and bytes `paged_out` by process.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class ProcessActor:
         self._handles: dict[Placement, Handle] = {}
         self._gone: set[Placement] = set()
         self._deadline_ns = 0
-        self._may_page_out = True
+        self.may_page_out = True
         self.paged_out: dict[Placement, int] = {}
 
     def begin_round(self, round_budget_us: int, *, page_out: bool = True) -> None:
@@ -50,7 +50,7 @@ class ProcessActor:
 
         Without a budget nothing is done; unless `page_out`, nothing is paged out, canaries neither.
         """
-        self._may_page_out = page_out
+        self.may_page_out = page_out
         self.paged_out = {}
         self._deadline_ns = self._effects.clock_ns() + round_budget_us * 1_000
 
@@ -77,7 +77,7 @@ class ProcessActor:
         spec = self._schemes[scheme]
         if spec.action == Action.STAT:
             return _NOTHING
-        if spec.action == Action.PAGEOUT and not self._may_page_out:
+        if spec.action == Action.PAGEOUT and not self.may_page_out:
             return _NOT_NOW
         clock = self._effects.clock_ns
         turn = Turn(self._effects, self._deadline_ns, clock())

@@ -62,8 +62,6 @@ _NO_FRAMES: Final = (
     "without CAP_SYS_ADMIN page frames are not shown: memory that cannot be paged out looks as if "
     "it came back at once, and is left alone"
 )
-FAULTS_US: Final = 2_000_000
-"""Faults of the processes are looked at no more often than that."""
 _CUT_SHORT: Final = (
     "filter young is asked of as many pages as the time for it allows; the rest waits, and does "
     "not count as tried"
@@ -346,8 +344,12 @@ class Context(ABC):
         if not pages_out(self.policy):
             return False
         self._look_at_faults(round_.now_us)
+        return not self._waits()
+
+    def _waits(self) -> list[str]:
+        """Why page-out waits."""
         contradicted = self.opinion is not None and self.opinion.contradicts
-        return not (self.refaults.hold.why or contradicted)
+        return [why for why in (self.refaults.hold.why, CONTRADICTED * contradicted) if why]
 
     def _ask_opinion(self, round_: Round, targets: Targets) -> None:
         opinion = self.opinion
@@ -378,7 +380,7 @@ class Context(ABC):
         return SecondOpinion(Group(self.tools.fs, self.tools.roots, target), ages)
 
     def _look_at_faults(self, now_us: int) -> None:
-        if not self.refaults.due(now_us, FAULTS_US):
+        if not self.refaults.due(now_us):
             return
         fs, roots = self.tools.fs, self.tools.roots
         found = {process: read_faults(fs, roots, process) for process in self.targets}
@@ -407,9 +409,7 @@ class Context(ABC):
         own = [_NO_FRAMES] if self._blind and self.policy.mode is Mode.ENFORCE else []
         own += [_CUT_SHORT] if self._actor.cut_short else []
         own += [_ONLY_WRITES] if self.info.sees == "w" else []
-        contradicted = self.opinion is not None and self.opinion.contradicts
-        waits = [self.refaults.hold.why, CONTRADICTED if contradicted else ""]
-        own += filter(None, waits) if pages_out(self.policy) else []
+        own += self._waits() if pages_out(self.policy) else []
         return tuple(dict.fromkeys((*filter(None, enforced), *own, *self.notes, *left_out)))
 
     def _asking_us(self, now_us: int) -> int:

@@ -57,7 +57,6 @@ class FilteringActor:
         self._take_young = take_young
         self._facts: dict[Placement, Known] = {}
         self._deadline_ns = self._asking_ns = 0
-        self._page_out = True
 
     def begin_round(self, budget_us: int, asking_us: int, *, page_out: bool = True) -> None:
         """As the inner one's. What is known of mappings is read anew, once it is needed.
@@ -70,13 +69,12 @@ class FilteringActor:
         self._facts.clear()
         self._deadline_ns = self._effects.clock_ns() + budget_us * 1_000
         self._asking_ns = min(self._asking_ns, 0) + asking_us * 1_000
-        self._page_out = page_out
         self.inner.begin_round(budget_us, page_out=page_out)
 
     def apply(self, scheme: int, process: Placement, region: Region) -> Applied:
         """See `algo.actor.Actor`; `passed` tells the bytes that passed the page filters."""
         spec = self._specs[scheme]
-        if spec.action == Action.PAGEOUT and not self._page_out:
+        if spec.action == Action.PAGEOUT and not self.inner.may_page_out:
             return _NOT_NOW  # without asking, which makes pages old
         asks = asks_young(spec)
         filtered = self._apply_in_pieces if asks else self._apply_filtered

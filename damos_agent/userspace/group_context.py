@@ -20,7 +20,7 @@ from damos_agent.model.units import format_duration
 from damos_agent.model.userspace import ContextReport, Snapshot, Work
 from damos_agent.userspace.account import Account
 from damos_agent.userspace.capable import check_group, pages_out
-from damos_agent.userspace.context import ACTION_BP, FAULTS_US, ROUND_US, Tools
+from damos_agent.userspace.context import ACTION_BP, ROUND_US, Tools
 from damos_agent.userspace.effect import PAGE_BYTES
 from damos_agent.userspace.governor import Governor, Wanted
 from damos_agent.userspace.group import Group
@@ -273,7 +273,7 @@ class GroupContext:
 
     def _look_at_refaults(self, now_us: int) -> None:
         """The cgroup's own count: of what came back, whoever had it evicted, and no file reads."""
-        if not self.refaults.due(now_us, FAULTS_US):
+        if not self.refaults.due(now_us):
             return
         pages = self._group.refaulted() // PAGE_BYTES
         share_bp = self.policy.monitoring.userspace.refaults_bp

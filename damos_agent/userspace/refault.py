@@ -15,6 +15,8 @@ from damos_agent.model.units import format_duration, format_share, human_size
 from damos_agent.userspace.effect import PAGE_BYTES
 
 MINUTE_US: Final = 60_000_000
+APART_US: Final = 2_000_000
+"""Faults are looked at no more often than that."""
 FLOOR_PAGES: Final = 32
 """A minute: a handful of pages of a small process is no harm."""
 _FIRST_HOLD_US: Final = MINUTE_US
@@ -173,9 +175,9 @@ class Refaults:
     _looked_us: int | None = None
     _canaries_back: int = 0
 
-    def due(self, now_us: int, apart_us: int) -> bool:
-        """Whether the last look is that long ago."""
-        return self._looked_us is None or now_us - self._looked_us >= apart_us
+    def due(self, now_us: int) -> bool:
+        """Whether it is time for the next look."""
+        return self._looked_us is None or now_us - self._looked_us >= APART_US
 
     def look(
         self,

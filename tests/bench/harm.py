@@ -14,10 +14,10 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from pathlib import Path
 from random import Random
 
 from damos_agent.algo.region import Region
+from damos_agent.host.faults import read_faults
 from damos_agent.host.filesystem import RealFilesystem
 from damos_agent.host.madvise import Advice, Advised, advise
 from damos_agent.host.roots import Roots
@@ -103,8 +103,9 @@ def _claim_cold(
 
 
 def _major_faults(load: Load) -> int:
-    stat = Path(f"/proc/{load.pid}/stat").read_text(encoding="ascii")
-    return int(stat.rpartition(") ")[2].split()[9])
+    told = read_faults(RealFilesystem(), Roots(), load.placement())
+    assert told is not None
+    return told.count
 
 
 def main() -> None:
