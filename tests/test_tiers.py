@@ -5,7 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiers import Case, Verdict, complaints, parse_junit, report, run
+from tests.tiers import (
+    Case,
+    Go,
+    Verdict,
+    after_second_go,
+    complaints,
+    deserves_second_go,
+    parse_junit,
+    report,
+    run,
+)
 
 JUNIT = """\
 <testsuites><testsuite>
@@ -77,15 +87,56 @@ def test_pytest_has_the_first_say() -> None:
     assert complaints("unit", 1, OLD) == ("pytest ended with 1",)
 
 
+def _failed(*names: str) -> Go:
+    return Go(1, "", (*OLD, *(Case(name, "failed") for name in names)))
+
+
+@pytest.mark.parametrize(
+    ("tier", "go", "deserved"),
+    [
+        ("lab", _failed("b@7.3"), True),
+        ("idle", _failed("b@7.3-idle"), True),
+        ("lab", _failed("b@7.3", "c@7.3", "d@7.3", "e@7.3"), False),
+        ("unit", _failed("b"), False),
+        ("lab", Go(0, "", OLD), False),
+        ("lab", Go(2, "", (Case("b@7.3", "failed"),)), False),
+        ("lab", Go(1, "", ()), False),
+    ],
+)
+def test_little_that_failed_in_the_lab_gets_a_second_go(tier: str, go: Go, deserved: bool) -> None:
+    assert deserves_second_go(tier, go) is deserved
+
+
+def test_the_second_go_decides_about_what_failed_in_the_first() -> None:
+    first = _failed("b@7.3", "c@7.3")
+    passed = Go(0, "", (Case("b@7.3", "passed"), Case("c@7.3", "passed")))
+    one_failed = Go(1, "", (Case("b@7.3", "passed"), Case("c@7.3", "failed")))
+
+    good = after_second_go(first, passed)
+    assert good.cases == (*OLD, *passed.cases)
+    assert complaints("lab", good.returncode, good.cases) == ()
+
+    bad = after_second_go(first, one_failed)
+    assert bad.failed == {"c@7.3"}
+    assert complaints("lab", bad.returncode, bad.cases) == ("pytest ended with 1",)
+
+
+def test_a_second_go_that_left_something_out_decides_nothing() -> None:
+    first = _failed("b@7.3", "c@7.3")
+    assert after_second_go(first, Go(0, "", (Case("b@7.3", "passed"),))) is first
+    assert after_second_go(first, Go(5, "", ())) is first
+
+
 def test_the_closing_lines_are_pytests() -> None:
     good = Verdict("unit", 1.0, "2 passed in 1s", ())
-    bad = Verdict("lab", 2.0, "1 failed", ("x",))
+    bad = Verdict("lab", 2.0, "1 failed", ("x",), ("b@7.3",))
 
     assert report([good, bad]).splitlines() == [
         "==== tiers",
         "unit             1 s  ok",
         "lab              2 s  FAILED",
         "      x",
+        "      passed at the second go only: b@7.3",
         "2 passed in 1s",
         "1 failed",
     ]

@@ -58,11 +58,12 @@ def saved_share(
 ) -> float:
     """How much of its cold memory a process has lost that long after it began in earnest.
 
-    User space begins later: it looks less often, and canaries go first.
+    User space begins later: it looks less often, and canaries go first. And either may begin with
+    what the interpreter has mapped, which is charged whole, and of which little is in memory.
     """
     work = rig.workload(HOT_MIB, COLD_MIB)
     rig.put("reclaim", policy(work, backend, probe, quota))
-    wait_for("page-out to begin", lambda: work.swap_mib() > 8)
+    wait_for("page-out to begin", lambda: range_use(work.pid, work.cold).swap > 8)
     time.sleep(seconds)
     share = range_use(work.pid, work.cold).swap / COLD_MIB
     assert range_use(work.pid, work.hot).rss > HOT_MIB * 0.9, backend
