@@ -21,6 +21,7 @@ from damos_agent.model.damon import Placement, SchemeSpec
 from damos_agent.model.policy import Action, AddressRange, FilterType
 from damos_agent.userspace.actor import ProcessActor
 from damos_agent.userspace.handle import Effects
+from damos_agent.userspace.rotation import Rotation
 from damos_agent.userspace.young import Young
 
 Known = list[tuple[AddressRange, PageFacts]]
@@ -56,6 +57,7 @@ class FilteringActor:
         self._thread_ns = cpu_ns
         self._take_young = take_young
         self._facts: dict[Placement, Known] = {}
+        self._rotations = tuple(Rotation() for _ in specs)
         self._deadline_ns = self._asking_ns = 0
 
     def begin_round(self, budget_us: int, asking_us: int, *, page_out: bool = True) -> None:
@@ -67,6 +69,8 @@ class FilteringActor:
         self.took_ns = 0
         self.cut_short = False
         self._facts.clear()
+        for rotation in self._rotations:
+            rotation.begin_round()
         self._deadline_ns = self._effects.clock_ns() + budget_us * 1_000
         self._asking_ns = min(self._asking_ns, 0) + asking_us * 1_000
         self.inner.begin_round(budget_us, page_out=page_out)
@@ -106,7 +110,7 @@ class FilteringActor:
         """While there is time to ask; what has gone meanwhile is left alone."""
         counts = self._specs[scheme].action == Action.STAT
         over = self._effects.clock_ns() >= self._deadline_ns
-        if over or (counts and self._asking_ns <= 0):
+        if over or (counts and not self._has_turn(scheme, process, piece)):
             self.cut_short = True
             return _NOT_NOW
         begun_ns = self._thread_ns()
@@ -117,6 +121,16 @@ class FilteringActor:
         if counts:
             self._asking_ns -= self._thread_ns() - begun_ns
         return done
+
+    def _has_turn(self, scheme: int, process: Placement, piece: Region) -> bool:
+        """Of a scheme that only counts: those that act void the ages of what they have done."""
+        rotation = self._rotations[scheme]
+        if rotation.is_skipped(process, piece.end):
+            return False
+        if self._asking_ns <= 0:
+            rotation.stop(process, piece.start)
+            return False
+        return True
 
     def _apply_filtered(self, scheme: int, process: Placement, region: Region) -> Applied:
         begun_ns = self._effects.clock_ns()

@@ -12,6 +12,8 @@ from tests.bench.monitor import Monitor
 from tests.load.load import Load
 from tests.load.progress import Progress, speed
 
+_ROUNDS_FOR_A_MEAN = 6
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -34,6 +36,10 @@ class Plan:
         """Seconds of a window that holds a round, unless rounds are very rare."""
         return min(max(self.window_s, aggr_s), 4 * self.window_s)
 
+    def for_a_mean(self, aggr_s: float) -> float:
+        """Seconds of a window in which a round more or less changes little."""
+        return max(self.window_s, _ROUNDS_FOR_A_MEAN * aggr_s)
+
 
 def cpu_percents(monitor: Monitor, plan: Plan, aggr_s: float) -> list[float]:
     """What it takes of a core, by windows on end.
@@ -43,7 +49,7 @@ def cpu_percents(monitor: Monitor, plan: Plan, aggr_s: float) -> list[float]:
     found = []
     for _ in range(plan.pairs):
         began, used = time.monotonic(), monitor.cpu_s()
-        time.sleep(plan.for_rounds(aggr_s))
+        time.sleep(plan.for_a_mean(aggr_s))
         found.append(100 * (monitor.cpu_s() - used) / (time.monotonic() - began))
     return found
 

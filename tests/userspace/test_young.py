@@ -150,6 +150,18 @@ def test_counting_takes_no_more_time_for_it_than_monitoring_may(machine: FakeMac
     assert any("filter young" in note for note in report.notes)
 
 
+def test_counting_goes_on_where_the_last_round_stopped(machine: FakeMachine) -> None:
+    """Rounds that can ask a fraction of it ask all of it in turn, not the same part again."""
+    machine.add(areas=[WHOLE])
+    machine.asking_ns = 10_000
+    few = replace(SLOW, min_regions=3, max_regions=10)
+    context = page_context(machine, policy_of(COLD, monitoring=few))
+    run(machine, context, 120)
+    asked = [sum(start <= at < end for start, end in machine.asked) for at in sorted(ALL)]
+    assert min(asked) > 0
+    assert max(asked) <= min(asked) + 2
+
+
 def test_canaries_are_old_pages_too(machine: FakeMachine) -> None:
     """What is young when the canaries have stayed away is not paged out after all."""
     process = machine.add(areas=[WHOLE])
