@@ -12,6 +12,7 @@ from damos_agent.model.damon import Placement, SchemeSpec
 from damos_agent.model.policy import Action, AddressRange
 from damos_agent.userspace.actions import MIGRATIONS, WAYS, check_schemes
 from damos_agent.userspace.canary import CanaryGate, why_no_effect
+from damos_agent.userspace.canary_state import State
 from damos_agent.userspace.handle import Effects, Handle, open_handle
 from damos_agent.userspace.migration import move
 from damos_agent.userspace.turn import FUTILE_PIECES, Turn, run
@@ -20,6 +21,14 @@ _LOOK_BYTES = 64 << 20
 """A look at so much takes half a millisecond."""
 _NOTHING = Applied(applied=0, took_ns=0, touched=False)
 _NOT_NOW = Applied(applied=0, took_ns=0, touched=False, tried=0)
+
+
+def _tried(turn: Turn, asked: int, complete: bool) -> int | None:
+    """Of the bytes asked for; None: all of them. What went before was counted when it went."""
+    if complete:
+        before = turn.repeated + turn.done
+        return max(asked - before, turn.applied) if before else None
+    return max(total_bytes(turn.finished) - turn.repeated, turn.applied)
 
 
 class ProcessActor:
@@ -93,7 +102,7 @@ class ProcessActor:
             complete = False
         if spec.action == Action.PAGEOUT:
             self.paged_out[process] = self.paged_out.get(process, 0) + turn.applied
-        tried = None if complete else max(total_bytes(turn.finished), turn.applied)
+        tried = _tried(turn, region.size if parts is None else total_bytes(parts), complete)
         return Applied(turn.applied, max(turn.took_ns, 0), touched=complete, tried=tried)
 
     def own_bytes(
@@ -144,8 +153,11 @@ class ProcessActor:
         admission = self._gate.admit(handle, ranges, turn)
         if admission.cancelled:
             return True
-        run(turn, handle, WAYS[Action.PAGEOUT], admission.cleared)
         book, now_us = self._gate.book, self._effects.clock_ns() // 1_000
+        turn.done = total_bytes(book.find(handle.process, ranges, State.DONE, now_us))
+        run(turn, handle, WAYS[Action.PAGEOUT], admission.cleared)
+        now_us = self._effects.clock_ns() // 1_000
+        turn.repeated = book.canaried(handle.process, turn.finished)
         book.done(handle.process, turn.finished)
         if turn.futile >= FUTILE_PIECES:
             book.no_effect(handle.process, admission.cleared, why_no_effect(turn), now_us)

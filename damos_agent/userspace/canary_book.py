@@ -22,6 +22,7 @@ from damos_agent.userspace.canary_state import (
     State,
     Trial,
 )
+from damos_agent.userspace.effect import PAGE_BYTES
 from damos_agent.userspace.intervals import IntervalMap
 
 _BP: Final = 10_000
@@ -123,6 +124,14 @@ class CanaryBook:
             if mark.state is State.CLEARED:
                 parts = intersect(wanted, (where,))
                 self._put(process, parts, replace(mark, state=State.DONE))
+
+    def canaried(self, process: Placement, ranges: Ranges) -> int:
+        """Bytes of `ranges` that went as canaries of what is cleared now."""
+        wanted = union(ranges)
+        held = self._of(process).overlapping(wanted)
+        trials = {mark.trial for _, mark in held if mark.state is State.CLEARED}
+        pages = (page for trial in trials for unit in trial.units for page in unit)
+        return sum(PAGE_BYTES for page in pages if any(r.start <= page < r.end for r in wanted))
 
     def forget(self, process: Placement) -> None:
         """The process has gone, or has new memory."""

@@ -20,6 +20,8 @@ FUTILE_PIECES: Final = 4
 class Turn:
     """The time until `deadline_ns`, and bytes `applied` so far. `slept_ns` is no work.
 
+    `repeated`: bytes of `finished` that had gone before, as canaries, and `done`: of the region,
+    what had been finished before; both were counted then.
     `unfinished`: the deadline came first; `futile`: pieces that changed nothing, in a row.
     """
 
@@ -28,6 +30,8 @@ class Turn:
     began_ns: int
     applied: int = 0
     slept_ns: int = 0
+    repeated: int = 0
+    done: int = 0
     unfinished: bool = False
     futile: int = 0
     finished: list[AddressRange] = field(default_factory=list)

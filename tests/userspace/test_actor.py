@@ -211,6 +211,49 @@ def test_huge_pages_are_tried_whole() -> None:
     assert world.paged_out < HUGE_BYTES
 
 
+@pytest.mark.parametrize("huge", [True, False])
+def test_what_went_as_a_canary_is_not_tried_again(huge: bool) -> None:
+    """Of huge pages that may be half of a region: the quota would pay for it twice."""
+    world = fake_world()
+    world.huge = set(range(START, START + 16 * MIB, HUGE_BYTES)) if huge else set()
+    actor = fake_actor(world)
+    first = go(actor)
+    assert first.tried == first.applied > 0
+    world.wait(2)
+    rest = go(actor)
+    assert rest.touched
+    assert rest.tried == rest.applied == WHOLE.size - first.applied
+
+
+def test_nor_when_the_time_runs_out_between() -> None:
+    world = fake_world()
+    actor = fake_actor(world)
+    tried, applied = 0, 0
+    for _ in range(200):
+        done = go(actor, budget_us=2_000)
+        tried += WHOLE.size if done.tried is None else done.tried
+        applied += done.applied
+        if done.touched:
+            break
+        world.wait(2)
+    assert len(world.calls) > 4
+    assert tried == applied == WHOLE.size
+
+
+def test_what_has_gone_lately_is_not_tried_again() -> None:
+    """Untouched, it soon matches again; other memory shall have the quota."""
+    world = fake_world()
+    actor = fake_actor(world)
+    go(actor)
+    world.wait(2)
+    assert go(actor).touched
+    world.wait(10)
+    again = go(actor)
+    assert (again.tried, again.applied, again.touched) == (0, 0, True)
+    world.wait(60)
+    assert go(actor).tried is None
+
+
 def test_exec_and_exit_end_it() -> None:
     """Its regions are of memory it no longer has; `follow` with `renewed` starts anew."""
     world = fake_world()
