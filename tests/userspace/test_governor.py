@@ -51,7 +51,10 @@ def test_a_cheap_monitor_runs_as_asked() -> None:
 def test_costs_converge_to_the_budget(
     floor_ms: float, per_region_us: float, noise: float, budget_bp: int, seed: int
 ) -> None:
-    """Within ten percent of it, or below it where even less is needed; and then it keeps still."""
+    """Within ten percent of it, or below it where even less is needed; and not to and fro.
+
+    Close to where regions are halved noise may do it late, but once.
+    """
     rng = Random(seed)
 
     def cost(now: Effective, tick: int) -> float:
@@ -64,7 +67,9 @@ def test_costs_converge_to_the_budget(
     assert share_bp(settled) <= 1.1 * budget_bp
     if min(e.sample_us for _, e in settled) > WANTED.sample_us:
         assert share_bp(settled) >= 0.9 * budget_bp
-    assert len({e.max_regions for _, e in settled}) == 1
+    regions = [e.max_regions for _, e in settled]
+    assert sum(a != b for a, b in pairwise(regions)) <= 1
+    assert regions[-1] == min(regions)
     samples = [e.sample_us for _, e in settled]
     assert max(samples) <= 1.5 * min(samples)
     assert all(e.aggr_us >= 5 * e.sample_us for _, e in settled)
