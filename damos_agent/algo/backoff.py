@@ -8,6 +8,15 @@ _FIRST_US = 1_000_000
 _MOST_US = 60_000_000
 
 
+_MOST_DOUBLINGS = 40
+"""Far beyond any longest wait, so that a count that only grows does no harm."""
+
+
+def doubled_us(first_us: int, times: int, most_us: int) -> int:
+    """`first_us`, twice as long after each of `times` before, `most_us` at most."""
+    return min(first_us << min(times, _MOST_DOUBLINGS), most_us)
+
+
 @dataclass(frozen=True, slots=True)
 class Backoff:
     """`failures` in a row; not to be tried before `until_us` of the caller's clock."""
@@ -17,5 +26,5 @@ class Backoff:
 
     def failed(self, now_us: int, most_us: int = _MOST_US) -> Backoff:
         """One more failure: waits double from 1 s to 60 s, or to `most_us`."""
-        wait = min(_FIRST_US << min(self.failures, 32), most_us)
-        return Backoff(self.failures + 1, now_us + wait)
+        wait_us = doubled_us(_FIRST_US, self.failures, most_us)
+        return Backoff(self.failures + 1, now_us + wait_us)

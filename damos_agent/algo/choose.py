@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from damos_agent.algo.backoff import doubled_us
 from damos_agent.model.policy import BackendChoice
 
 FIRST_HOLD_US: Final = 30_000_000
@@ -49,7 +50,7 @@ class Verdicts:
 
 def hold_us(losses: int) -> int:
     """How long the kernel must have been usable before a policy goes back to it."""
-    return min(FIRST_HOLD_US << min(losses, 10), MOST_HOLD_US)
+    return doubled_us(FIRST_HOLD_US, losses, MOST_HOLD_US)
 
 
 def choose(wanted: BackendChoice, found: Verdicts, seat: Seat | None, now_us: int) -> Seat:

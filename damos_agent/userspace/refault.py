@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from damos_agent.algo.backoff import doubled_us
 from damos_agent.model.damon import Placement
 from damos_agent.model.units import format_duration, format_share, human_size
 from damos_agent.userspace.effect import PAGE_BYTES
@@ -82,7 +83,7 @@ class Hold:
 
 def hold_us(times: int) -> int:
     """How long the pause after so many others is."""
-    return min(_FIRST_HOLD_US << min(times, 10), _MOST_HOLD_US)
+    return doubled_us(_FIRST_HOLD_US, times, _MOST_HOLD_US)
 
 
 def step(hold: Hold, span: Span, budget: Budget) -> Hold:
