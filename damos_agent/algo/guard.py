@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from damos_agent.algo.backoff import doubled_us
+
 _BP: Final = 10_000
 _SECOND_US: Final = 1_000_000
 _SLOW_BP: Final = 7_000
@@ -77,7 +79,7 @@ class Guard:
 
 def hold_us(trips: int) -> int:
     """How long after so many trips before."""
-    return min(_FIRST_HOLD_US << min(trips, 10), _MOST_HOLD_US)
+    return doubled_us(_FIRST_HOLD_US, trips, _MOST_HOLD_US)
 
 
 def guard(state: Guard, signals: Iterable[Signal], now_us: int) -> Guard:
@@ -125,6 +127,8 @@ def _stop(state: Guard, signal: Signal, level: int, now_us: int) -> Guard:
 
 def _slow(state: Guard, signal: Signal, now_us: int) -> Guard:
     share_bp = max(state.share_bp // 2, _LEAST_BP)
+    if share_bp == state.share_bp:
+        return state  # the reason stays the one that brought it here
     since_us = state.since_us if state.stage is Stage.SLOW else now_us
     return replace(
         state,

@@ -23,14 +23,6 @@ _NOTHING = Applied(applied=0, took_ns=0, touched=False)
 _NOT_NOW = Applied(applied=0, took_ns=0, touched=False, tried=0)
 
 
-def _tried(turn: Turn, asked: int, complete: bool) -> int | None:
-    """Of the bytes asked for; None: all of them. What went before was counted when it went."""
-    if complete:
-        before = turn.repeated + turn.done
-        return max(asked - before, turn.applied) if before else None
-    return max(total_bytes(turn.finished) - turn.repeated, turn.applied)
-
-
 class ProcessActor:
     """Carries out the schemes of one policy.
 
@@ -153,13 +145,13 @@ class ProcessActor:
         admission = self._gate.admit(handle, ranges, turn)
         if admission.cancelled:
             return True
-        book, now_us = self._gate.book, self._effects.clock_ns() // 1_000
+        book, now_us = self._gate.book, turn.began_ns // 1_000
         turn.done = total_bytes(book.find(handle.process, ranges, State.DONE, now_us))
         run(turn, handle, WAYS[Action.PAGEOUT], admission.cleared)
-        now_us = self._effects.clock_ns() // 1_000
         turn.repeated = book.canaried(handle.process, turn.finished)
         book.done(handle.process, turn.finished)
         if turn.futile >= FUTILE_PIECES:
+            now_us = self._effects.clock_ns() // 1_000
             book.no_effect(handle.process, admission.cleared, why_no_effect(turn), now_us)
         # While anything is still to come, the region's age has to last until then.
         return not (admission.waiting or turn.unfinished)
@@ -180,3 +172,11 @@ class ProcessActor:
         if handle is not None:
             handle.close()
         self._gate.book.forget(process)
+
+
+def _tried(turn: Turn, asked: int, complete: bool) -> int | None:
+    """Of the bytes asked for; None: all of them. What went before was counted when it went."""
+    if complete:
+        before = turn.repeated + turn.done
+        return max(asked - before, turn.applied) if before else None
+    return max(total_bytes(turn.finished) - turn.repeated, turn.applied)

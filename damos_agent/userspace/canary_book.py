@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
+from damos_agent.algo.backoff import doubled_us
 from damos_agent.algo.ranges import intersect, subtract, total_bytes, union
 from damos_agent.model.damon import Placement
 from damos_agent.model.policy import AddressRange
@@ -127,11 +128,12 @@ class CanaryBook:
 
     def canaried(self, process: Placement, ranges: Ranges) -> int:
         """Bytes of `ranges` that went as canaries of what is cleared now."""
-        wanted = union(ranges)
+        wanted = tuple(ranges)
         held = self._of(process).overlapping(wanted)
         trials = {mark.trial for _, mark in held if mark.state is State.CLEARED}
         pages = (page for trial in trials for unit in trial.units for page in unit)
-        return sum(PAGE_BYTES for page in pages if any(r.start <= page < r.end for r in wanted))
+        went = (AddressRange(page, page + PAGE_BYTES) for page in pages)
+        return total_bytes(intersect(wanted, went))
 
     def forget(self, process: Placement) -> None:
         """The process has gone, or has new memory."""
@@ -147,7 +149,7 @@ class CanaryBook:
 
     def _block(self, process: Placement, ranges: Ranges, trial: Trial, now_us: int) -> None:
         limits = self.limits
-        wait = min(limits.backoff_us << min(trial.failures, 40), limits.backoff_max_us)
+        wait = doubled_us(limits.backoff_us, trial.failures, limits.backoff_max_us)
         after = replace(trial, units=(), failures=trial.failures + 1)
         self._put(process, ranges, Mark(State.BLOCKED, now_us, after, now_us + wait))
 

@@ -109,8 +109,7 @@ class FilteringActor:
     def _apply_piece(self, scheme: int, process: Placement, piece: Region) -> Applied:
         """While there is time to ask; what has gone meanwhile is left alone."""
         counts = self._specs[scheme].action == Action.STAT
-        over = self._effects.clock_ns() >= self._deadline_ns
-        if over or (counts and not self._has_turn(scheme, process, piece)):
+        if not self._has_turn(scheme, process, piece):
             self.cut_short = True
             return _NOT_NOW
         begun_ns = self._thread_ns()
@@ -123,11 +122,14 @@ class FilteringActor:
         return done
 
     def _has_turn(self, scheme: int, process: Placement, piece: Region) -> bool:
-        """Of a scheme that only counts: those that act void the ages of what they have done."""
+        """Schemes that act void the ages of what they have done: others come next by themselves."""
+        over = self._effects.clock_ns() >= self._deadline_ns
+        if self._specs[scheme].action != Action.STAT:
+            return not over
         rotation = self._rotations[scheme]
         if rotation.is_skipped(process, piece.end):
             return False
-        if self._asking_ns <= 0:
+        if over or self._asking_ns <= 0:
             rotation.stop(process, piece.start)
             return False
         return True
