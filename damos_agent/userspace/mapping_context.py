@@ -126,6 +126,9 @@ class MappingContext(Context):
         self._walks.extend(t.process for t in every if t.armed or not reading)
         if reading:
             self.notes.clear()
+            # Only what is read in this round is evidence: the rest was rolled, and looks idle.
+            for target in every:
+                target.seen = False
         else:
             self.stall_us = 0
 
