@@ -20,6 +20,7 @@ from damos_agent.kernel.planner import left_out, plan
 from damos_agent.model.damon import (
     PLACEHOLDER_PID,
     Change,
+    Command,
     Ledger,
     Placement,
     Plan,
@@ -27,7 +28,7 @@ from damos_agent.model.damon import (
     SwitchModule,
     tree_digest,
 )
-from damos_agent.model.errors import KernelError
+from damos_agent.model.errors import HostError, KernelError
 from damos_agent.model.policy import Mode, PhysicalTarget, Policy
 from damos_agent.model.settings import DriftAction, Settings
 from damos_agent.model.status import PolicyState
@@ -121,7 +122,7 @@ class Reconciler:
         found = survey({}, self.machine, self.ledger, Settings())
         ownership = judge(found.situation.observed, self.ledger, boot_id)
         slots = found.situation.observed.slots
-        if not ownership.pool or not slots:
+        if not slots or self.ledger.pool != len(slots):
             suspended = self.ledger.suspended_damon_stat
             self.ledger = Ledger(boot_id=boot_id, suspended_damon_stat=suspended)
             return
@@ -158,6 +159,8 @@ class Reconciler:
             hold = self._waiting_to_retry(now_us) | frozenset(self._memory.drifted)
             view = survey(policies, self.machine, self.ledger, settings, hold)
             self._note_threads(view)
+            self._let_go(view)
+            view = replace(view, situation=replace(view.situation, ledger=self.ledger))
             if self._judge_drift(view, settings):
                 hold |= frozenset(self._memory.drifted)
                 view = replace(view, situation=replace(view.situation, hold=hold))
@@ -187,17 +190,17 @@ class Reconciler:
         if self._dry_run:
             return 0
         view = survey({}, self.machine, self.ledger, settings)
-        count = sum(slot.running for slot in view.situation.observed.slots)
         made = plan({}, view.situation)
-        errors = []
+        count = sum(Command(work.slot, "off") in work.steps for work in made.slots)
+        errors: list[HostError | KernelError] = []
         for work in made.slots:
             try:
                 self._apply(work)
-            except KernelError as error:
+            except (HostError, KernelError) as error:
                 errors.append(error)
         if errors:
             raise errors[0]
-        return count if not made.empty else 0
+        return count
 
     def _carry_out(self, made: Plan, view: Survey, now_us: int) -> bool:
         """True when a target exited meanwhile and the round should be made again at once."""
@@ -352,6 +355,15 @@ class Reconciler:
                 kdamond_pid=slot.pid,
             )
 
+    def _let_go(self, view: Survey) -> None:
+        """Of slots in which somebody else now runs what is theirs: turned off, rewritten, on."""
+        situation = view.situation
+        foreign = judge(situation.observed, self.ledger, situation.boot_id).foreign
+        lost = foreign & self.ledger.slots.keys()
+        if lost:
+            kept = {n: record for n, record in self.ledger.slots.items() if n not in lost}
+            self.ledger = replace(self.ledger, slots=kept)
+
     def _note_foreign(self, view: Survey) -> None:
         situation = view.situation
         ownership = judge(situation.observed, self.ledger, situation.boot_id)
@@ -362,7 +374,7 @@ class Reconciler:
         self._memory.foreign = known
         if ownership.foreign:
             self._log_foreign(view, ownership)
-            if not ownership.pool and self.ledger.pool:
+            if self.ledger.pool != len(situation.observed.slots):
                 self.ledger = replace(self.ledger, pool=0, slots={})
 
     def _log_foreign(self, view: Survey, ownership: Ownership) -> None:

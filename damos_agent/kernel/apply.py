@@ -88,9 +88,12 @@ class Applier:
     def _announce(self, work: SlotPlan, ledger: Ledger) -> Ledger:
         """Write down an intention before it has effects, so that a crash leaves no orphan."""
         if work.slot >= 0:
-            if work.change is not Change.START or work.record is None:
+            if work.record is None or work.change is Change.TIDY:
                 return ledger
-            ledger = _with_record(ledger, work.slot, work.record)
+            held = ledger.slots.get(work.slot)
+            if held is None or work.change is Change.START:
+                held = replace(work.record, digest="")
+            ledger = _with_record(ledger, work.slot, replace(held, intent=work.record.digest))
         for step in work.steps:
             if isinstance(step, SwitchModule) and not step.on:
                 ledger = replace(ledger, suspended_damon_stat=True)

@@ -37,8 +37,8 @@ def find_drift(
     A kdamond that ended because all its target processes did is no drift; one that is off while
     any of them lives was stopped by somebody. `wanted` only makes the differences readable.
     """
-    if not record.digest:
-        return None
+    if not record.digest or record.intent:
+        return None  # a change of our own was cut short
     if not slot.running:
         stopped = not record.placements or bool(set(alive) & set(record.placements))
         if not stopped:

@@ -135,7 +135,11 @@ def _assign(
     desired: Mapping[str, Desired], situation: Situation, ownership: Ownership
 ) -> tuple[dict[int, Desired], dict[str, str]]:
     count = len(situation.observed.slots) or max(situation.pool, len(desired))
-    held = {record.policy: index for index, record in situation.ledger.slots.items()}
+    held = {
+        record.policy: index
+        for index, record in situation.ledger.slots.items()
+        if index not in ownership.foreign
+    }
     assigned = {held[name]: wish for name, wish in desired.items() if name in held}
     taken = set(assigned) | ownership.foreign
     free = iter([index for index in range(count) if index not in taken])

@@ -159,7 +159,9 @@ class Placement:
 class SlotRecord:
     """What we know of a slot of ours: whose it is and what was committed last.
 
-    `digest` is that of the committed tree (`tree_digest`); empty before the first `on`.
+    `digest` is that of the committed tree (`tree_digest`); empty before the first `on`. `intent`
+    is that of the tree which is being put in force; empty again once it is. After a crash it tells
+    that what is there, half of the one and half of the other, is our own doing.
     `kdamond_pid` is the thread we started. `primed` tells for each scheme whether its quota
     has seen its first window (see `planner`), `prime_at_us` when the open ones will have.
     """
@@ -171,6 +173,7 @@ class SlotRecord:
     base_intervals: tuple[int, int] = (0, 0)
     primed: tuple[bool, ...] = ()
     prime_at_us: int = 0
+    intent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

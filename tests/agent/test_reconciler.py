@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import itertools
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -13,6 +15,7 @@ from damos_agent.model.policy import (
     Filter,
     FilterType,
     Mode,
+    PhysicalTarget,
     Policy,
     ProcessTarget,
 )
@@ -308,3 +311,86 @@ def test_a_target_filter_finds_its_process_when_the_list_is_edited() -> None:
     world.go(spare(reclaim("a", two, one), 1))
     assert spared(world) == str(one)
     assert world.damon.running(0)["targets/0/pid_target"] == str(one)
+
+
+def restarted(policy: Policy) -> Policy:
+    """The same on physical memory: another operation set, so the kdamond is restarted."""
+    return replace(policy, target=PhysicalTarget())
+
+
+def retuned(policy: Policy) -> Policy:
+    """An edit of several fields, by one commit."""
+    edited = with_quota(policy, 9 << 20)
+    return replace(edited, monitoring=replace(edited.monitoring, max_regions=77))
+
+
+@pytest.mark.parametrize("kernel", ["6.12", "7.3"])
+@pytest.mark.parametrize("drift", list(DriftAction))
+@pytest.mark.parametrize("change", [None, restarted, retuned])
+def test_killed_after_any_write_the_next_agent_finishes_what_was_begun(
+    kernel: str, drift: DriftAction, change: Callable[[Policy], Policy] | None
+) -> None:
+    """Start, restart and edit: what is half done is our own, no drift and nobody else's."""
+    for cut in itertools.count(1):
+        world = World(kernel=kernel, settings=Settings(drift=drift))
+        other = reclaim("other", world.spawn())
+        policy = reclaim("a", world.spawn())
+        if change is not None:
+            for _ in range(3):
+                world.go(policy, other)
+                world.advance(3)
+            policy = change(policy)
+        world.damon.fail_after(cut)
+        try:
+            world.go(policy, other)
+        except Crash:
+            finished = False
+        else:
+            finished = True
+        world.damon.fail_after(1_000_000)
+        world.restart()
+        for _ in range(3):
+            done = world.go(policy, other)
+            world.advance(3)
+        states = {name: standing.state for name, standing in done.standings.items()}
+        assert states == dict.fromkeys(("a", "other"), PolicyState.ACTIVE), cut
+        assert not world.events("drift_detected"), cut
+        assert not world.events("foreign_kdamond_found"), cut
+        running = [index for index in range(world.settings.slots) if world.damon.running(index)]
+        assert len(running) == 2, cut
+        assert world.go(policy, other).plan.empty
+        assert world.reconciler.release(world.settings) == 2
+        if finished:
+            return
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_slot_that_somebody_made_his_own_is_left_to_him(count: int) -> None:
+    """Turned off, rewritten, turned on: not ours, while it runs, whatever else we run."""
+    world = World()
+    policies = [reclaim(f"p{index}", world.spawn()) for index in range(count)]
+    for _ in range(3):
+        world.go(*policies)
+        world.advance(3)
+    base = f"{world.damon.root}/kdamonds/0"
+    world.damon.foreign_write(f"{base}/state", "off")
+    world.damon.foreign_write(f"{base}/contexts/0/schemes/0/quotas/bytes", "12345")
+    world.damon.foreign_write(f"{base}/state", "on")
+    before = len(world.damon.log)
+    for _ in range(3):
+        done = world.go(*policies)
+        world.advance(3)
+    assert not [path for path, _ in world.damon.log[before:] if path.startswith(base)]
+    assert not world.events("drift_detected")
+    assert len(world.events("foreign_kdamond_found")) == 1
+    state = done.standings["p0"].state
+    # Beside others of ours there are more slots; alone, the pool may be theirs altogether.
+    assert state is (PolicyState.ACTIVE if count == 2 else PolicyState.UNSUPPORTED)
+
+    world.damon.foreign_write(f"{base}/state", "off")
+    for _ in range(2):
+        done = world.go(*policies)
+        world.advance(3)
+    assert {s.state for s in done.standings.values()} == {PolicyState.ACTIVE}
+    assert world.reconciler.release(world.settings) == count
+    assert world.machine.read(f"{world.damon.root}/kdamonds/nr_kdamonds").strip() == "0"
