@@ -111,7 +111,15 @@ def _rows(policy: PolicyStatus) -> Iterator[Row]:
         notes += [f"  {goal_text(goal)}" for goal in scheme.goals]
         if last:
             notes += _notes(policy)
-        yield Row((*(head if number == 0 else [""] * 5), *_cells(scheme)), tuple(notes))
+        cells = _would(scheme) if policy.state is PolicyState.OBSERVING else _cells(scheme)
+        yield Row((*(head if number == 0 else [""] * 5), *cells), tuple(notes))
+
+
+def _would(scheme: SchemeOutcome) -> tuple[str, str, str, str]:
+    """Of a scheme that only counts, in brackets: what matches now, and what matched lately."""
+    matched = scheme.sz_tried if scheme.matched_bytes is None else scheme.matched_bytes
+    lately = human_size(scheme.sz_tried_delta)
+    return scheme.action, f"({human_size(matched)})", f"(+{lately})", _quota(scheme)
 
 
 def _cells(scheme: SchemeOutcome) -> tuple[str, str, str, str]:
@@ -138,7 +146,10 @@ def _target(policy: PolicyStatus) -> Iterator[str]:
 
 def _notes(policy: PolicyStatus) -> Iterator[str]:
     if policy.state is PolicyState.OBSERVING and policy.schemes:
-        yield "  only observes: APPLIED and LATELY are what it would have done"
+        yield (
+            "  only observes: in brackets what matches now, and what matched lately, counted at "
+            "each round"
+        )
     if policy.reason:
         yield f"  {policy.reason}"
     if policy.backend == "userspace":

@@ -123,9 +123,13 @@ def shown(policy: PolicyStatus, **agent: Any) -> str:
 
 
 def test_what_only_observes_says_so() -> None:
-    policy = replace(STATUS.policies[0], state=PolicyState.OBSERVING, mode="observe")
-
-    assert "only observes: APPLIED and LATELY are what it would have done" in shown(policy)
+    first = STATUS.policies[0]
+    schemes = (replace(first.schemes[0], matched_bytes=64 << 20), *first.schemes[1:])
+    policy = replace(first, state=PolicyState.OBSERVING, mode="observe", schemes=schemes)
+    text = shown(policy)
+    assert "only observes: in brackets what matches now" in text
+    assert "(64.0 MiB)" in text
+    assert "(+16.0 MiB)" in text
     assert "only observes" not in shown(STATUS.policies[0])
 
 
