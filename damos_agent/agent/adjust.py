@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import selectors
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,7 +54,8 @@ class MetricsPorts:
             self._complain(address, error)
             return
         self._address, self._failed = address, ""
-        self._server = Server(self._selector, listener, self._answer())
+        path = address.removeprefix("unix:") if address.startswith("unix:") else ""
+        self._server = Server(self._selector, listener, self._answer(), path=path)
         self._open(listener.getsockname(), self._server)
 
     def _open(self, name: object, server: Server) -> None:
@@ -69,9 +69,6 @@ class MetricsPorts:
             return
         self._servers.remove(server)
         server.close()
-        if self._address.startswith("unix:"):
-            with suppress(OSError):
-                os.unlink(self._address.removeprefix("unix:"))
         emit(self._core.logger, Event.LISTENING_ENDED, purpose="metrics", address=self._address)
         self._address = ""
 

@@ -336,7 +336,7 @@ def _make_loop(core: Core) -> Loop:
 def _serve(loop: Loop, core: Core) -> None:
     path = f"{core.machine.roots.run}/status.sock"
     answer = StatusAnswer({"status": core.status}, {"reload": loop.request_reload})
-    loop.servers.append(Server(loop.selector, listen_unix(path), answer))
+    loop.servers.append(Server(loop.selector, listen_unix(path), answer, path=path))
     emit(core.logger, Event.LISTENING, purpose="status", address=f"unix:{path}")
 
 

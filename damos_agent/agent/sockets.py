@@ -11,6 +11,7 @@ A client gets `Limits.request_s` to ask and `Limits.answer_s` to take its answer
 
 from __future__ import annotations
 
+import os
 import selectors
 import socket
 import struct
@@ -60,7 +61,10 @@ class _Client:
 
 
 class Server:
-    """Serves one listening socket from `selector`; owns and closes the listener."""
+    """Serves one listening socket from `selector`; owns and closes the listener.
+
+    `path`: of a Unix socket that we made, which goes with it.
+    """
 
     def __init__(
         self,
@@ -68,12 +72,14 @@ class Server:
         listener: socket.socket,
         answer: Answer,
         *,
+        path: str = "",
         limits: Limits = Limits(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._selector = selector
         self._listener = listener
         self._answer = answer
+        self._path = path
         self._limits = limits
         self._clock = clock
         self._clients: list[_Client] = []
@@ -100,6 +106,9 @@ class Server:
             self._drop(client)
         self._selector.unregister(self._listener)
         self._listener.close()
+        if self._path:
+            with suppress(OSError):
+                os.unlink(self._path)
 
     def _accept(self, _mask: int) -> None:
         for _ in range(BACKLOG):

@@ -1,6 +1,7 @@
 """Clients of every temper: slow, silent, greedy, gone. None holds up the loop or the others."""
 
 import os
+import selectors
 import socket
 import stat
 import subprocess
@@ -17,7 +18,7 @@ from damos_agent.agent.listeners import (
     listen_unix,
     parse_loopback,
 )
-from damos_agent.agent.sockets import Limits, Peer
+from damos_agent.agent.sockets import Limits, Peer, Server
 from damos_agent.model.errors import ConfigError, HostError, OwnershipError
 from tests.agent.serving import read_all, serving
 
@@ -153,6 +154,19 @@ def test_a_stale_socket_is_replaced_a_live_one_and_a_file_are_not(tmp_path: Path
     with pytest.raises(OwnershipError, match="no socket"):
         listen_unix(str(tmp_path / "file"))
     assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_what_we_made_goes_when_we_stop_listening(tmp_path: Path) -> None:
+    """What is left behind looks like a crash to whoever asks next."""
+    selector = selectors.DefaultSelector()
+    path = tmp_path / "s"
+    for own in (str(path), ""):
+        Server(selector, listen_unix(str(path)), silent, path=own).close()
+        assert path.exists() is not bool(own)
+    path.unlink()
+    server = Server(selector, listen_unix(str(path)), silent, path=str(path))
+    path.unlink()
+    server.close()
 
 
 def test_a_missing_directory_is_explained(tmp_path: Path) -> None:
