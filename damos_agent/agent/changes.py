@@ -15,13 +15,17 @@ Entry = tuple[Event, dict[str, object]]
 """An event and its fields, for `emit`."""
 
 
-def changes(previous: Loaded, loaded: Loaded) -> list[Entry]:
-    """Each difference once: bad news first told is not repeated while nothing changes."""
+def changes(previous: Loaded, loaded: Loaded, *, first: bool = False) -> list[Entry]:
+    """Each difference once: bad news first told is not repeated while nothing changes.
+
+    `first`: of this process, whose log has nothing yet of what an earlier one has told.
+    """
+    told = Loaded() if first else previous
     return [
         *_settings_changes(previous.settings, loaded.settings),
         *_policy_changes(previous, loaded),
-        *_rejections(previous, loaded),
-        *_finding_changes(previous, loaded),
+        *_rejections(told, loaded),
+        *_finding_changes(told, loaded),
     ]
 
 

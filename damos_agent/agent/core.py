@@ -103,7 +103,8 @@ class Core:
     def take(self, compiled: Compiled, trigger: str, duration_us: int) -> None:
         """Put what the compiler found in force, and log what that changed."""
         previous, self.loaded = self.loaded, merge(self.loaded, compiled, self.wall())
-        for event, fields in changes(previous, self.loaded):
+        first = self.totals.reloads == 0
+        for event, fields in changes(previous, self.loaded, first=first):
             emit(self.logger, event, **fields)
         counts = reload_fields(previous, self.loaded)
         emit(

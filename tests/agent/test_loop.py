@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from damos_agent.agent.inotify import InotifyWatcher
+from damos_agent.agent.loader import read_loaded
 from damos_agent.agent.loop import monotonic_us
 from damos_agent.agent.main import _stop
 from damos_agent.agent.watcher import PollWatcher
@@ -241,3 +242,20 @@ def test_a_dry_run_that_stays_writes_nothing(tmp_path: Path) -> None:
     assert first.world.damon.log == log
     assert (tmp_path / "run/loaded.json").read_bytes() == kept
     assert not dry.world.events("kdamond_adopted")
+
+
+def test_a_file_that_is_still_bad_is_told_by_each_process(engine: Engine, tmp_path: Path) -> None:
+    """Whoever reads the log after a restart has to find it there."""
+    (engine.policies / "a.yaml").write_text(PHYSICAL)
+    with running(engine):
+        engine.reloads(1)
+        edit(engine.policies / "a.yaml", PHYSICAL.replace("size: 100MiB", "sise: 100MiB"))
+        engine.until(lambda: engine.world.events("policy_rejected"))
+    again = Engine(tmp_path)
+    again.core.loaded = read_loaded(str(tmp_path / "run/loaded.json"))
+    with running(again):
+        again.reloads(1)
+        (event,) = again.world.events("policy_rejected")
+        assert "DA022" in str(event["findings"])
+        again.reload()
+        assert len(again.world.events("policy_rejected")) == 1
