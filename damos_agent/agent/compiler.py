@@ -42,32 +42,34 @@ class ChildLimits:
 def compiler_command(config_root: str) -> list[str]:
     """The compiler as this very interpreter runs it, without the current directory on its path."""
     options = ["-s", "-P", "-B"]
-    return [
-        sys.executable, *options, "-m", "damos_agent.config.compile", "--config-root", config_root,
-    ]  # fmt: skip
+    words = ["--config-root", config_root, "--held"]
+    return [sys.executable, *options, "-m", "damos_agent.config.compile", *words]
 
 
 class Compilation:
     """One running compiler. Register `fileno()` for reading: it becomes ready at the child's end.
 
-    `deadline` is on `time.monotonic`; call `result` when ready or when that has passed.
+    `deadline` is on `time.monotonic`; call `result` when ready or when that has passed. `held`: see
+    `compile_tree`.
     """
 
     def __init__(
         self,
         command: Sequence[str],
+        held: Mapping[str, str] | None = None,
         *,
         limits: ChildLimits = ChildLimits(),
         environ: Mapping[str, str] | None = None,
     ) -> None:
         self._limits = limits
+        told = _told(held or {})
         self._output = os.memfd_create("compiled", os.MFD_CLOEXEC)
         self._errors = os.memfd_create("compiler-errors", os.MFD_CLOEXEC)
         self.deadline = time.monotonic() + limits.time_s
         try:
             self._child = subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=told,
                 stdout=self._output,
                 stderr=self._errors,
                 env=_environment(os.environ if environ is None else environ),
@@ -80,6 +82,8 @@ class Compilation:
                 errno=error.errno,
                 hint="is the installation complete?",
             ) from error
+        finally:
+            os.close(told)
         self._restrict()
         self._pidfd = os.pidfd_open(self._child.pid)
 
@@ -140,16 +144,25 @@ class Compilation:
 
 def compile_policies(
     config_root: str,
+    held: Mapping[str, str] | None = None,
     *,
     limits: ChildLimits = ChildLimits(),
     command: Sequence[str] | None = None,
 ) -> Compiled:
     """Run the compiler and wait for it; raises `CompileError`."""
-    child = Compilation(command or compiler_command(config_root), limits=limits)
+    child = Compilation(command or compiler_command(config_root), held, limits=limits)
     poll = select.poll()
     poll.register(child.fileno(), select.POLLIN)
     poll.poll(limits.time_s * 1000)
     return child.result()
+
+
+def _told(held: Mapping[str, str]) -> int:
+    """A descriptor from which the child reads it."""
+    descriptor = os.memfd_create("held", os.MFD_CLOEXEC)
+    os.write(descriptor, json.dumps(dict(held)).encode())
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:

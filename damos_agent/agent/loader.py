@@ -68,6 +68,11 @@ class Loaded:
         return tuple(entry for entry in self.policies if entry.stale_since is not None)
 
     @property
+    def held(self) -> dict[str, str]:
+        """By policy name, the file name it came from: a newcomer does not take the name away."""
+        return {entry.policy.name: _name(entry.path) for entry in self.policies}
+
+    @property
     def ok(self) -> bool:
         """Whether nothing was rejected: no file, no directory, not agent.yaml."""
         errors = any(finding.severity is Severity.ERROR for finding in self.findings)

@@ -200,7 +200,8 @@ class Loop:
         self.notifier.reloading()
         emit(self.core.logger, Event.RELOAD_STARTED, trigger=trigger)
         try:
-            child = Compilation(compiler_command(self.core.machine.roots.config))
+            command = compiler_command(self.core.machine.roots.config)
+            child = Compilation(command, self.core.loaded.held)
         except CompileError as error:
             self._compile_failed(error)
             return

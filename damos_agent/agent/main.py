@@ -231,11 +231,11 @@ def _run_once(arguments: argparse.Namespace, roots: Roots, logger: Logger) -> in
         return _plan_once(roots, logger)
     _prepare_run(roots)
     features = detect_features(roots)
-    compiled = compile_policies(roots.config)
+    kept = _first_look(roots, logger)
+    compiled = compile_policies(roots.config, kept.held)
     lock = AgentLock.take(roots.run)
     try:
         _require_access(roots, features)
-        kept = _first_look(roots, logger)
         core = _assemble(roots, features, logger, kept, dry_run=False, stays=False)
         core.take(compiled, "start", 0)
         done = core.reconcile()
@@ -248,8 +248,8 @@ def _run_once(arguments: argparse.Namespace, roots: Roots, logger: Logger) -> in
 def _plan_once(roots: Roots, logger: Logger) -> int:
     """Nothing is written, not even below /run: an agent may be running."""
     features = detect_features(roots, keep=False)
-    compiled = compile_policies(roots.config)
     kept = _first_look(roots, logger)
+    compiled = compile_policies(roots.config, kept.held)
     core = _assemble(roots, features, logger, kept, dry_run=True, stays=False)
     core.take(compiled, "start", 0)
     done = core.reconcile()

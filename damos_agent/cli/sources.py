@@ -10,6 +10,7 @@ import click
 from damos_agent.cli.exits import NothingThereError
 from damos_agent.cli.session import Session
 from damos_agent.model.compiled import Compiled
+from damos_agent.model.errors import DamosError
 from damos_agent.model.finding import Severity
 from damos_agent.model.policy import Policy
 from damos_agent.model.settings import Settings
@@ -37,13 +38,23 @@ def compile_from(session: Session, paths: tuple[str, ...], stdin: bytes | None =
     from damos_agent.config.compile import compile_files, compile_tree
 
     if not paths:
-        return compile_tree(session.roots.config)
+        return compile_tree(session.roots.config, held=_held(session))
     if not any(map(_holds_files, paths)):
         raise NothingThereError(
             f"no policy file in {', '.join(paths)}",
             hint="of a directory, only its own *.yaml files are read",
         )
     return compile_files(paths, read_stdin(paths) if stdin is None else stdin)
+
+
+def _held(session: Session) -> dict[str, str]:
+    """Which file holds which name for the agent that runs here, or did on this boot."""
+    from damos_agent.agent.loader import read_loaded
+
+    try:
+        return read_loaded(f"{session.roots.run}/loaded.json").held
+    except DamosError:
+        return {}
 
 
 def _holds_files(path: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from damos_agent.algo.overlap import acts
@@ -20,14 +20,18 @@ from damos_agent.model.policy import (
 )
 
 
-def same_names(policies: Sequence[Policy]) -> Iterator[tuple[Policy, Policy]]:
-    """Each later policy that reuses a name, with the first one that has it."""
-    first: dict[str, Policy] = {}
+def same_names(
+    policies: Sequence[Policy], holders: Mapping[str, str]
+) -> Iterator[tuple[Policy, str]]:
+    """Each policy that takes a name which another has, with that one's path.
+
+    `holders`: names that have a file already; of the others the first one has it.
+    """
+    first = dict(holders)
     for policy in policies:
-        if policy.name in first:
-            yield policy, first[policy.name]
-        else:
-            first[policy.name] = policy
+        path = first.setdefault(policy.name, policy.origin.path)
+        if path != policy.origin.path:
+            yield policy, path
 
 
 def fights(policies: Sequence[Policy]) -> Iterator[tuple[Policy, tuple[Policy, ...]]]:

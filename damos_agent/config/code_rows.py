@@ -543,7 +543,10 @@ FILE_CODES: Final[tuple[Row, ...]] = (
         "DA100",
         "error",
         "Two files define the same policy",
-        "Overriding works by file name, never by policy name; the later file is rejected.",
+        (
+            "Overriding works by file name, never by policy name. The file whose policy is in "
+            "force keeps the name, else the first one; the other file is rejected."
+        ),
         "Rename one policy, or give both files the same name in different directories.",
     ),
     (

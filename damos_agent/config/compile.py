@@ -10,7 +10,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from damos_agent.config.check_across import fights, same_names
@@ -29,14 +29,19 @@ _NAMED = 3
 """So many policies are named in one message."""
 
 
-def compile_tree(config_root: str = "/", *, trust: Trust | None = None) -> Compiled:
-    """Everything below `config_root`, by systemd's rules."""
+def compile_tree(
+    config_root: str = "/", *, trust: Trust | None = None, held: Mapping[str, str] | None = None
+) -> Compiled:
+    """Everything below `config_root`, by systemd's rules.
+
+    `held`: names of policies in force and the file names they came from, which keep them.
+    """
     trust = trust or current_trust()
     found = search(config_root, trust)
     loaded = [_load(candidate, "Policy") for candidate in found.policies]
     settings, findings = _agent(found.agent)
     masked = {candidate.path: candidate.masked for candidate in found.policies}
-    return Compiled(settings, _together(loaded, masked), (*found.findings, *findings))
+    return Compiled(settings, _together(loaded, masked, held or {}), (*found.findings, *findings))
 
 
 def compile_files(paths: Iterable[str], stdin: bytes = b"") -> Compiled:
@@ -97,8 +102,11 @@ def _agent(candidate: Candidate | None) -> tuple[Settings | None, tuple[Finding,
 
 
 def _together(
-    loaded: Sequence[Loaded], masked: dict[str, tuple[str, ...]]
+    loaded: Sequence[Loaded],
+    masked: dict[str, tuple[str, ...]],
+    held: Mapping[str, str] | None = None,
 ) -> tuple[CompiledFile, ...]:
+    holders = _holders(loaded, held or {})
     by_path = {item.path: item for item in loaded}
     files = {
         item.path: CompiledFile(
@@ -111,9 +119,9 @@ def _together(
         for item in loaded
     }
     policies = [item.policy for item in loaded if item.policy is not None]
-    for later, earlier in same_names(policies):
+    for later, earlier in same_names(policies, holders):
         path = later.origin.path
-        message = f"policy {later.name} is already defined in {earlier.origin.path}"
+        message = f"policy {later.name} is already defined in {earlier}"
         found = _at(by_path[path], ("metadata", "name"), "DA100", message)
         kept = files[path]
         files[path] = replace(kept, policy=None, findings=(*kept.findings, found))
@@ -124,6 +132,18 @@ def _together(
         found = _at(by_path[path], ("spec", "target"), "DA101", message)
         files[path] = replace(files[path], findings=(*files[path].findings, found))
     return tuple(files.values())
+
+
+def _holders(loaded: Iterable[Loaded], held: Mapping[str, str]) -> dict[str, str]:
+    """By name of a policy in force, the file that has it still: its last good version counts even
+    while it has errors."""
+    by_file = {os.path.basename(item.path): item for item in loaded}
+    found = {}
+    for name, file in held.items():
+        item = by_file.get(file)
+        if item is not None and _name_of(item) in ("", name):
+            found[name] = item.path
+    return found
 
 
 def _name_all(policies: Sequence[Policy]) -> str:
@@ -149,8 +169,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the compiled configuration as JSON."""
     parser = argparse.ArgumentParser(prog="damos_agent.config.compile", description=__doc__)
     parser.add_argument("--config-root", default="/", help="where etc, run and usr are (/)")
+    parser.add_argument(
+        "--held", action="store_true", help="standard input tells which file holds which name"
+    )
     options = parser.parse_args(arguments)
-    json.dump(encode(compile_tree(options.config_root)), sys.stdout)
+    held = json.load(sys.stdin) if options.held else {}
+    json.dump(encode(compile_tree(options.config_root, held=held)), sys.stdout)
     sys.stdout.write("\n")
     return 0
 

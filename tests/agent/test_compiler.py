@@ -146,4 +146,4 @@ def test_the_command_keeps_the_current_directory_off_the_path() -> None:
     command = compiler_command("/somewhere")
     assert command[0] == sys.executable
     assert "-P" in command
-    assert command[-2:] == ["--config-root", "/somewhere"]
+    assert command[-3:] == ["--config-root", "/somewhere", "--held"]

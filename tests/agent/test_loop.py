@@ -14,6 +14,7 @@ from damos_agent.agent.loader import read_loaded
 from damos_agent.agent.loop import monotonic_us
 from damos_agent.agent.main import _stop
 from damos_agent.agent.watcher import PollWatcher
+from damos_agent.model.policy import ProcessTarget
 from damos_agent.model.status import PolicyState
 from tests.agent.engine import PHYSICAL, Engine, edit, running
 from tests.config import samples
@@ -259,3 +260,41 @@ def test_a_file_that_is_still_bad_is_told_by_each_process(engine: Engine, tmp_pa
         assert "DA022" in str(event["findings"])
         again.reload()
         assert len(again.world.events("policy_rejected")) == 1
+
+
+def named_a(exe: str) -> str:
+    return samples.policy("a", target=f"{{process: {{exe: {exe}}}}}")
+
+
+def test_a_newcomer_does_not_take_the_name_of_a_policy_in_force(engine: Engine) -> None:
+    """Whatever its file's name: not of a good file, nor of one whose last good version goes on."""
+    (engine.policies / "m.yaml").write_text(named_a("old"))
+    with running(engine):
+        engine.reloads(1)
+        edit(engine.policies / "0new.yaml", named_a("new"))
+        engine.until(lambda: engine.world.events("policy_rejected"))
+        (event,) = engine.world.events("policy_rejected")
+        assert event["path"] == str(engine.policies / "0new.yaml")
+        assert "m.yaml" in str(event["findings"])
+        assert engine.core.policies["a"].target == ProcessTarget(exe="old")
+
+        edit(engine.policies / "m.yaml", named_a("old").replace("size:", "sise:"))
+        engine.until(lambda: engine.core.loaded.stale)
+        assert engine.core.policies["a"].target == ProcessTarget(exe="old")
+
+        (engine.policies / "m.yaml").unlink()
+        engine.until(lambda: engine.core.policies["a"].target == ProcessTarget(exe="new"))
+        assert not engine.core.loaded.rejected
+
+
+def test_names_may_be_exchanged(engine: Engine) -> None:
+    a, b = samples.policy("a"), samples.policy("b")
+    (engine.policies / "1.yaml").write_text(a)
+    (engine.policies / "2.yaml").write_text(b)
+    with running(engine):
+        engine.reloads(1)
+        (engine.policies / "1.yaml").write_text(b)
+        (engine.policies / "2.yaml").write_text(a)
+        engine.reload()
+        assert engine.core.loaded.held == {"a": "2.yaml", "b": "1.yaml"}
+        assert engine.core.loaded.ok
