@@ -73,10 +73,20 @@ class Loaded:
         return {entry.policy.name: _name(entry.path) for entry in self.policies}
 
     @property
+    def errors(self) -> tuple[Finding, ...]:
+        """Those of agent.yaml and of directories."""
+        return tuple(found for found in self.findings if found.severity is Severity.ERROR)
+
+    @property
+    def refused(self) -> tuple[Finding, ...]:
+        """Everything said of what is rejected, but of files whose last good versions go on."""
+        of_files = [found for entry in self.rejected for found in entry.findings]
+        return (*self.errors, *of_files)
+
+    @property
     def ok(self) -> bool:
         """Whether nothing was rejected: no file, no directory, not agent.yaml."""
-        errors = any(finding.severity is Severity.ERROR for finding in self.findings)
-        return not (self.stale or self.rejected or errors)
+        return not (self.stale or self.rejected or self.errors)
 
 
 def merge(previous: Loaded, compiled: Compiled, now: float) -> Loaded:

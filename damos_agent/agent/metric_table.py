@@ -165,7 +165,8 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "damos_agent_policies",
         MetricType.GAUGE,
-        "Policies by state; rejected counts files with errors",
+        "Policies by state; rejected counts files that were never good, agent.yaml and directories "
+        "with errors (damos_agent_policy_stale tells of the others)",
         ("state",),
         _policies,
     ),

@@ -67,6 +67,8 @@ def brief(status: AgentStatus) -> str:
     parts = [f"{counts[state]} {state}" for state in PolicyState if counts[state]]
     if status.rejected:
         parts.append(f"{plural(status.rejected_files, 'file')} rejected")
+    if stale := sum(bool(policy.bad_file) for policy in status.policies):
+        parts.append(f"{plural(stale, 'file')} with errors")
     total = len(status.policies)
     text = f"{total} policy" if total == 1 else f"{total} policies"
     return f"{text}: {', '.join(parts)}" if parts else text

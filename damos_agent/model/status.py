@@ -123,7 +123,8 @@ class PolicyStatus:
 class AgentStatus:
     """The whole agent. Times are seconds since the epoch.
 
-    `rejected`: findings in files that were never good, of which there are `rejected_files`.
+    `rejected`: findings in files that were never good, in agent.yaml and in directories, of which
+    there are `rejected_files`; of files whose last good versions go on the policies tell.
     """
 
     version: str

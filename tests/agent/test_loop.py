@@ -298,3 +298,15 @@ def test_names_may_be_exchanged(engine: Engine) -> None:
         engine.reload()
         assert engine.core.loaded.held == {"a": "2.yaml", "b": "1.yaml"}
         assert engine.core.loaded.ok
+
+
+def test_what_is_wrong_outside_policy_files_is_told_too(engine: Engine) -> None:
+    (engine.policies / "a.yaml").write_text(PHYSICAL)
+    with running(engine):
+        engine.reloads(1)
+        engine.settings("{slots: many}")
+        engine.until(lambda: not engine.core.loaded.ok)
+        status = engine.core.status()
+        assert status.rejected_files == 1
+        assert "agent.yaml" in status.rejected[0]
+        assert engine.world.events("reload_finished")[-1]["rejected"] == 1

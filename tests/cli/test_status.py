@@ -47,7 +47,7 @@ def test_brief_is_one_line(desk: Desk) -> None:
     with agent(desk.run_root):
         result = desk.run("status", "--brief")
 
-    assert result.output == "2 policies: 1 active, 1 waiting, 1 file rejected\n"
+    assert result.output == "2 policies: 1 active, 1 waiting, 1 file rejected, 1 file with errors\n"
 
 
 def test_an_agent_without_policies(desk: Desk) -> None:
