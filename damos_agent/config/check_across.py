@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from damos_agent.algo.overlap import acts
+from damos_agent.config.check_reach import is_every_process
 from damos_agent.model.policy import (
     AddressRange,
     CgroupTarget,
@@ -100,6 +101,8 @@ def _parts(group: CgroupTarget) -> list[str]:
 def _is_everything(target: Target) -> bool:
     if isinstance(target, CgroupTarget):
         return target.descendants and not _parts(target)
+    if is_every_process(target):
+        return True
     return isinstance(target, UnitTarget) and target.unit == "-.slice"
 
 

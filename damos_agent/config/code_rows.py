@@ -438,6 +438,13 @@ SENSE_CODES: Final[tuple[Row, ...]] = (
         "Leave apply_interval out: the scheme is then applied after each aggregation.",
     ),
     (
+        "DA068",
+        "warning",
+        "The pattern of command lines matches every process",
+        "It asks for nothing that only some have, so the policy works on all processes.",
+        "Name part of the command, or add exe or user; for all processes use target.physical.",
+    ),
+    (
         "DA070",
         "error",
         "The watermarks are not in order",

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from damos_agent.config.build import build_policy, build_settings
 from damos_agent.config.check_agent import check_settings
 from damos_agent.config.check_monitoring import check_monitoring, check_target
+from damos_agent.config.check_reach import check_reach
 from damos_agent.config.check_scheme import check_scheme
 from damos_agent.config.check_userspace import check_userspace
 from damos_agent.config.codes import finding
@@ -119,6 +120,7 @@ def _load_kind(root: Node, kind: str, path: str, origin: Origin) -> Loaded:
 def policy_issues(policy: Policy) -> Iterator[Issue]:
     """Everything that does not make sense within one policy."""
     yield from check_target(policy.target)
+    yield from check_reach(policy)
     yield from check_userspace(policy)
     yield from check_monitoring(policy.monitoring)
     for index in range(len(policy.schemes)):
