@@ -16,9 +16,13 @@ def check_release(_ctx: click.Context, _param: click.Parameter, value: str | Non
     from damos_agent.model.feature import SINCE
 
     try:
-        parse_release(value)
+        release = parse_release(value)
     except UnsupportedError as error:
         first, last = (".".join(map(str, end(SINCE.values()))) for end in (min, max))
         known = f"known are Linux {first} to {last}"
         raise click.BadParameter(f"{error.message} ({error.hint}; {known}).") from error
+    newest = max(SINCE.values())
+    if release[:2] > newest[:2]:
+        text = ".".join(map(str, newest[:2]))
+        click.echo(f"Linux {value} is newer than any known here: taken for {text}", err=True)
     return value

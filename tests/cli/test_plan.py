@@ -278,3 +278,10 @@ def test_verify_says_that_a_policy_does_not_run(desk: Desk) -> None:
 
     assert result.exit_code == 1
     assert "drift        work: not running (start)" in result.output
+
+
+def test_a_kernel_newer_than_known_is_told(desk: Desk) -> None:
+    desk.put("work.yaml")
+    assert "is newer than any known here" in desk.run("plan", "--kernel", "99.1").stderr
+    assert "newer" not in desk.run("plan", "--kernel", "7.3").stderr
+    assert "newer" not in desk.run("plan", "--kernel", "7.3.9").stderr
