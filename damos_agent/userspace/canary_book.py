@@ -88,6 +88,7 @@ class CanaryBook:
         trial = self._trial(process, ranges, tuple(units), now_us)
         pages = sum(len(unit) for unit in trial.units)
         self.stats.sent += pages
+        self.stats.last_reason = ""  # of what stays while the rest goes nobody wants to hear
         self._credit -= pages
         self._put(process, trial.ranges, Mark(State.PENDING, now_us, trial))
         return trial

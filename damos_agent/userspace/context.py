@@ -67,6 +67,9 @@ _CUT_SHORT: Final = (
     "not count as tried"
 )
 _ONLY_WRITES: Final = "only writes are seen: what counts as idle here may be read all the time"
+_NOT_TUNED: Final = (
+    "intervals_goal is not followed: this probe looks at whole mappings once per aggregation"
+)
 _OPENING_NS: Final = 5_000_000
 """CPU time after which opening processes is left for later."""
 
@@ -298,8 +301,8 @@ class Context(ABC):
             sample_us=self.intervals.sample_us,
             aggr_us=self.intervals.aggr_us,
             schemes=self.schemes.stats(),
-            stretched=round(self.stretched, 2),
-            stretch_reason=self.stretch_reason,
+            stretched=round(self.stretched, 2) if self.targets else 1.0,
+            stretch_reason=self.stretch_reason if self.targets else "",
             cpu_bp=self.account.spent_bp if self.targets else 0,
             stall_us=self.stall_us,
             notes=self._notes(),
@@ -408,6 +411,8 @@ class Context(ABC):
         enforced = actions if self.policy.mode is Mode.ENFORCE else ()
         own = [_NO_FRAMES] if self._blind and self.policy.mode is Mode.ENFORCE else []
         own += [_CUT_SHORT] if self._actor.cut_short else []
+        tunes = self.policy.monitoring.intervals_goal is not None
+        own += [_NOT_TUNED] if tunes and self.info.granularity is Granularity.MAPPING else []
         own += [_ONLY_WRITES] if self.info.sees == "w" else []
         own += self._waits() if pages_out(self.policy) else []
         return tuple(dict.fromkeys((*filter(None, enforced), *own, *self.notes, *left_out)))

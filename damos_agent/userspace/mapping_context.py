@@ -42,6 +42,7 @@ _WRITES_FORGOTTEN: Final = (
     "somebody else makes writes forgotten (clear_refs, as CRIU uses it): nothing counts as idle "
     "until a look finds that this has ended"
 )
+_LARGEST: Final = "of some processes only the largest mappings are watched: max_regions is too low"
 _SLICE_NS: Final = 20_000_000
 _SLICE_PAUSE: Final = 4
 """Many processes are walked in slices of 20 ms, with pauses of so many times that in between."""
@@ -165,7 +166,7 @@ class MappingContext(Context):
             target.doubted = sampler.foreign_clears > known
         most = max(self.policy.monitoring.max_regions // len(self.targets), 1)
         watched = largest(uses, most)
-        self._tell(f"only the {most} largest mappings of a process are watched", watched, uses)
+        self._tell(_LARGEST, watched, uses)
         counted = count(target.regions, watched)
         if target.kept:
             _keep_rates(counted)

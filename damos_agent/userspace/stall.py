@@ -14,6 +14,8 @@ _GIB: Final = 1 << 30
 _SMALL_US_PER_GIB: Final = 15_000
 """Measured on Linux 6.18: 12 to 15 ms by 4K pages, whichever file asks for the walk."""
 _HUGE_US_PER_GIB: Final = 150
+_BELIEVED: Final = 4
+_ALWAYS_US: Final = 2_000
 _LOOK_BYTES: Final = 256 << 20
 """From here on it matters whether pages are huge (4 ms)."""
 
@@ -22,7 +24,8 @@ class StallEstimate:
     """What the next walk costs: the worse of what the memory suggests and what walks have taken.
 
     Of the last two rounds the shorter counts: one that merely had to wait for a processor, or for
-    the lock itself, is forgotten a round later.
+    the lock itself, is forgotten a round later. A single one is believed as far as the memory may
+    explain it.
     """
 
     def __init__(self) -> None:
@@ -40,7 +43,10 @@ class StallEstimate:
     def predict_us(self, small_bytes: int, huge_bytes: int) -> int:
         """For so much resident memory, by size of page."""
         by_size = small_bytes * _SMALL_US_PER_GIB + huge_bytes * _HUGE_US_PER_GIB
-        return max(by_size // _GIB, min(self._walks, default=0))
+        expected = by_size // _GIB
+        if len(self._walks) == 1:
+            return max(expected, min(self._walks[0], expected * _BELIEVED + _ALWAYS_US))
+        return max(expected, min(self._walks, default=0))
 
 
 def read_resident_bytes(image: ProcessImage) -> int:

@@ -145,6 +145,16 @@ def test_no_effect_backs_off() -> None:
     assert (book.stats.no_effect, book.stats.last_reason) == (2, "no swap space")
 
 
+def test_why_nothing_went_is_told_until_something_goes() -> None:
+    """One small mapping that stays is no news while the rest goes; swap that is full is."""
+    book = CanaryBook(LIMITS)
+    book.no_effect(PROCESS, [span(0, 10)], "pages stay resident", 0)
+    send(book, span(20, 100), 1 * S)
+    assert book.stats.last_reason == ""
+    book.no_effect(PROCESS, [span(0, 10)], "no swap space", 2 * S)
+    assert book.stats.last_reason == "no swap space"
+
+
 def test_forget() -> None:
     """New memory, new book."""
     book = CanaryBook(LIMITS)

@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from damos_agent.algo.region import Region
-from damos_agent.model.policy import Action, Mode, Monitoring, Pattern, Scheme, Userspace
+from damos_agent.model.policy import (
+    Action,
+    IntervalsGoal,
+    Mode,
+    Monitoring,
+    Pattern,
+    Scheme,
+    Userspace,
+)
 from damos_agent.userspace.mapping_context import MappingContext, count, largest, rate
 from damos_agent.userspace.probe import MappingUse
 from tests.userspace.contexting import (
@@ -73,7 +81,9 @@ def test_only_the_largest_are_watched(machine: FakeMachine) -> None:
     run(machine, context, 5)
     report = context.report()
     assert report.regions == 10
-    assert report.notes == ("only the 10 largest mappings of a process are watched",)
+    assert report.notes == (
+        "of some processes only the largest mappings are watched: max_regions is too low",
+    )
     process.areas = areas[:5]
     run(machine, context, 5)
     assert context.report().notes == ()
@@ -240,3 +250,15 @@ def test_rounds_go_on_without_anybody(machine: FakeMachine) -> None:
     run(machine, context, 5)
     assert context.report().targets == 1
     assert rates(context) == {2 * BASE: 0}
+
+
+def test_that_intervals_are_not_tuned_is_told(machine: FakeMachine) -> None:
+    machine.add(areas=[HOT])
+    goal = IntervalsGoal(400, 3, 5_000, 10_000_000)
+    policy = policy_of(pageout())
+    tuned = replace(policy, monitoring=replace(policy.monitoring, intervals_goal=goal))
+    told = [
+        note for note in mapping_context(machine, tuned).report().notes if "intervals_goal" in note
+    ]
+    assert len(told) == 1
+    assert not [n for n in mapping_context(machine, policy).report().notes if "intervals_goal" in n]
