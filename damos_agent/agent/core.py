@@ -373,6 +373,7 @@ class Core:
         seat = self.seating.seats.get(name)
         outcome = self.outcomes.get(name)
         failed = standing.state is PolicyState.FAILED
+        now_us = read_uptime_us(self.machine.fs, self.machine.roots)
         common = PolicyStatus(
             name=name,
             state=standing.state,
@@ -391,6 +392,7 @@ class Core:
             bad_file=tuple(str(f) for f in entry.findings) if entry.stale_since else (),
             backend_reason=seat.reason if seat else "",
             notes=notes_of(name, self.shared),
+            age_s=round((now_us - outcome.at_us) / 1e6, 1) if outcome else None,
         )
         if self.seating.is_userspace(name):
             return self._in_userspace(common)

@@ -17,7 +17,7 @@ from damos_agent.model.userspace import ContextReport
 class PolicyOutcome:
     """One policy over `interval_us`; `regions` is a mean, None where it cannot be told.
 
-    `probe`: what told accesses; empty in the kernel.
+    `probe`: what told accesses; empty in the kernel. `at_us`: when the counters were read.
     """
 
     schemes: tuple[SchemeOutcome, ...]
@@ -26,6 +26,7 @@ class PolicyOutcome:
     aggr_us: int
     interval_us: int
     probe: str = ""
+    at_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,9 @@ class OutcomeReader:
         interval_us = now_us - last.at_us if last else 0
         regions = _regions(policy, stats, last.stats if last else None, interval_us, targets)
         schemes = self._schemes(policy, stats, last)
-        return PolicyOutcome(schemes, regions, stats.sample_us, stats.aggr_us, interval_us)
+        return PolicyOutcome(
+            schemes, regions, stats.sample_us, stats.aggr_us, interval_us, at_us=now_us
+        )
 
     def take(
         self, policy: Policy, told: ContextReport, monitor_pid: int, now_us: int
@@ -84,7 +87,7 @@ class OutcomeReader:
         # A cgroup as a whole has none.
         regions = None if told.granularity == "cgroup" else told.regions
         return PolicyOutcome(
-            schemes, regions, told.sample_us, told.aggr_us, interval_us, told.probe
+            schemes, regions, told.sample_us, told.aggr_us, interval_us, told.probe, now_us
         )
 
     def _turn(self, policy: Policy, now: _Asked) -> _Asked | None:

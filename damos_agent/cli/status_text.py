@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 import click
 
@@ -45,6 +46,10 @@ _COLUMNS = (
     Column("LATELY", right=True, spare=1),
     Column("QUOTA", right=True),
 )
+
+
+_OLD_S: Final = 10.0
+"""Figures are read once per outcome interval; from here on their age is told."""
 
 
 def render(status: AgentStatus, width: int | None) -> str:
@@ -152,6 +157,8 @@ def _notes(policy: PolicyStatus) -> Iterator[str]:
             "  only observes: in brackets what matches now, and what matched lately, counted at "
             "each round"
         )
+    if policy.age_s is not None and policy.age_s >= _OLD_S:
+        yield click.style(f"  figures of {span(policy.age_s)} ago", dim=True)
     if policy.reason:
         yield f"  {policy.reason}"
     if policy.backend == "userspace":

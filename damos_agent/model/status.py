@@ -81,7 +81,8 @@ class PolicyStatus:
     """One policy now. `reason` explains every state but active and observing.
 
     `notes`: what users should know although it runs, such as others that act on the same
-    processes.
+    processes. `age_s`: how old the figures of `schemes` and `regions` are; they are read once per
+    outcome interval.
 
     `backend_reason`: why the kernel does not serve it, and `fallback` in one word, while user space
     does; that stays until it goes back. From `probe` on it concerns user space only,
@@ -114,6 +115,7 @@ class PolicyStatus:
     stretch_reason: str = ""
     cpu_bp: int | None = None
     notes: tuple[str, ...] = ()
+    age_s: float | None = None
     canaries: Canaries | None = None
     ages: tuple[IdleBytes, ...] = ()
     ages_check: AgesCheck | None = None

@@ -216,3 +216,9 @@ def test_the_second_opinion_is_told_with_its_figures(told: AgesCheck, text: str)
     assert f"  {text}\n" in shown(
         replace(STATUS.policies[0], backend="userspace", slot=-1, ages_check=told)
     )
+
+
+def test_old_figures_say_how_old_they_are() -> None:
+    policy = STATUS.policies[0]
+    assert "figures of 42s ago" in shown(replace(policy, age_s=42.4))
+    assert "figures of" not in shown(replace(policy, age_s=3.0))
