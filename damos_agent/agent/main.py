@@ -111,7 +111,9 @@ def _fail(logger: Logger, error: DamosError) -> int:
     return code
 
 
-NO_ACCESS = "DAMON's files may not be written by this user; only root may"
+NO_ACCESS = (
+    "DAMON's files may not be written: only root may, and only where sysfs is mounted writable"
+)
 
 
 class PermissionRequiredError(HostError):

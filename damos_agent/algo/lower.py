@@ -72,9 +72,12 @@ def check_ops(policy: Policy, features: Features) -> None:
     """Raise `UnsupportedError` when the kernel has no usable DAMON for this policy's target."""
     ops = ops_of(policy.target)
     if Feature.COMMIT not in features:
+        # A known reason of another kind, such as a missing privilege, is not for guessing at.
+        lacks = not features.detail or "has no DAMON" in features.detail
+        hint = "it needs CONFIG_DAMON_SYSFS and Linux 5.19 or newer" if lacks else ""
         raise UnsupportedError(
             features.detail or f"kernel {features.release} has no DAMON sysfs interface",
-            hint="it needs CONFIG_DAMON_SYSFS and Linux 5.19 or newer",
+            hint=hint,
         )
     if ops not in features.ops:
         raise UnsupportedError(

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from damos_agent.algo.lower import CENSUS, lower
+from damos_agent.algo.lower import CENSUS, check_ops, lower
 from damos_agent.kernel.features import profile_of
-from damos_agent.model.policy import Watermarks
+from damos_agent.model.errors import UnsupportedError
+from damos_agent.model.feature import Features, Source
+from damos_agent.model.policy import PidTarget, Policy, Watermarks
 from tests.kernel.desk import reclaim
 
 
@@ -21,3 +23,15 @@ def test_old_kernels_stay_awake_outside_watermarks(kernel: str, awake: bool) -> 
     made = lower(replace(policy, schemes=schemes), (), profile_of(kernel))
     assert (made.schemes[-1] == CENSUS) is awake
     assert lower(policy, (), profile_of(kernel)).schemes[-1] == CENSUS
+
+
+@pytest.mark.parametrize(
+    ("detail", "hinted"),
+    [("", True), ("kernel 6.1 has no DAMON sysfs", True), ("only root may", False)],
+)
+def test_what_damon_needs_is_told_where_it_is_missing(detail: str, hinted: bool) -> None:
+    """Not where the reason is another one."""
+    features = Features("6.1", Source.ABSENT, detail=detail)
+    with pytest.raises(UnsupportedError) as caught:
+        check_ops(Policy("a", PidTarget((1,)), ()), features)
+    assert ("CONFIG_DAMON_SYSFS" in str(caught.value)) is hinted
