@@ -44,14 +44,19 @@ class ProcessActor:
         self._gone: set[Placement] = set()
         self._deadline_ns = 0
         self.may_page_out = True
+        self._room: int | None = None
         self.paged_out: dict[Placement, int] = {}
 
-    def begin_round(self, round_budget_us: int, *, page_out: bool = True) -> None:
+    def begin_round(
+        self, round_budget_us: int, *, page_out: bool = True, room: int | None = None
+    ) -> None:
         """Actions until the next call end after that time, pauses included.
 
-        Without a budget nothing is done; unless `page_out`, nothing is paged out, canaries neither.
+        Without a budget nothing is done; unless `page_out`, nothing is paged out, canaries neither,
+        and no more than about `room` bytes, if that is given.
         """
         self.may_page_out = page_out
+        self._room = room
         self.paged_out = {}
         self._deadline_ns = self._effects.clock_ns() + round_budget_us * 1_000
 
@@ -78,10 +83,12 @@ class ProcessActor:
         spec = self._schemes[scheme]
         if spec.action == Action.STAT:
             return _NOTHING
-        if spec.action == Action.PAGEOUT and not self.may_page_out:
+        pages_out = spec.action == Action.PAGEOUT
+        room = self._left() if pages_out else None
+        if pages_out and (not self.may_page_out or room == 0):
             return _NOT_NOW
         clock = self._effects.clock_ns
-        turn = Turn(self._effects, self._deadline_ns, clock())
+        turn = Turn(self._effects, self._deadline_ns, clock(), room=room)
         handle = None if turn.over() else self._open(process)
         if handle is None:
             return _NOT_NOW
@@ -92,7 +99,7 @@ class ProcessActor:
             self._release(process)
             self._gone.add(process)
             complete = False
-        if spec.action == Action.PAGEOUT:
+        if pages_out:
             self.paged_out[process] = self.paged_out.get(process, 0) + turn.applied
         tried = _tried(turn, region.size if parts is None else total_bytes(parts), complete)
         return Applied(turn.applied, max(turn.took_ns, 0), touched=complete, tried=tried)
@@ -121,6 +128,12 @@ class ProcessActor:
         """Give back all descriptors; may be called again. What the gate knows stays."""
         while self._handles:
             self._handles.popitem()[1].close()
+
+    def _left(self) -> int | None:
+        """Of the round's room."""
+        if self._room is None:
+            return None
+        return max(self._room - sum(self.paged_out.values()), 0)
 
     def _clip(
         self, handle: Handle, region: Region, parts: Sequence[AddressRange] | None

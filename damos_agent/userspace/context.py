@@ -67,6 +67,9 @@ _CUT_SHORT: Final = (
     "not count as tried"
 )
 _ONLY_WRITES: Final = "only writes are seen: what counts as idle here may be read all the time"
+_SLOW_START: Final = (
+    "after a pause page-out starts slowly, with as much as may come back, twice that each minute"
+)
 _NOT_TUNED: Final = (
     "intervals_goal is not followed: this probe looks at whole mappings once per aggregation"
 )
@@ -252,7 +255,8 @@ class Context(ABC):
         )
         may_go = self._may_page_out(round_, targets)
         budget_us = min(self.governor.round_budget_us(), ROUND_US)
-        self._actor.begin_round(budget_us, self._asking_us(now_us), page_out=may_go)
+        room = self.refaults.room(now_us)
+        self._actor.begin_round(budget_us, self._asking_us(now_us), page_out=may_go, room=room)
         walked = self.schemes.apply(round_, targets)
         for (process, _), regions in zip(targets, walked, strict=True):
             if regions:
@@ -415,6 +419,7 @@ class Context(ABC):
         own += [_NOT_TUNED] if tunes and self.info.granularity is Granularity.MAPPING else []
         own += [_ONLY_WRITES] if self.info.sees == "w" else []
         own += self._waits() if pages_out(self.policy) else []
+        own += [_SLOW_START] if self.refaults.hold.times and not self.refaults.hold.why else []
         return tuple(dict.fromkeys((*filter(None, enforced), *own, *self.notes, *left_out)))
 
     def _asking_us(self, now_us: int) -> int:

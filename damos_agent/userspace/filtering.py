@@ -60,7 +60,9 @@ class FilteringActor:
         self._rotations = tuple(Rotation() for _ in specs)
         self._deadline_ns = self._asking_ns = 0
 
-    def begin_round(self, budget_us: int, asking_us: int, *, page_out: bool = True) -> None:
+    def begin_round(
+        self, budget_us: int, asking_us: int, *, page_out: bool = True, room: int | None = None
+    ) -> None:
         """As the inner one's. What is known of mappings is read anew, once it is needed.
 
         `asking_us`: CPU time for asking on behalf of schemes that only count; more than that is
@@ -73,7 +75,7 @@ class FilteringActor:
             rotation.begin_round()
         self._deadline_ns = self._effects.clock_ns() + budget_us * 1_000
         self._asking_ns = min(self._asking_ns, 0) + asking_us * 1_000
-        self.inner.begin_round(budget_us, page_out=page_out)
+        self.inner.begin_round(budget_us, page_out=page_out, room=room)
 
     def apply(self, scheme: int, process: Placement, region: Region) -> Applied:
         """See `algo.actor.Actor`; `passed` tells the bytes that passed the page filters."""

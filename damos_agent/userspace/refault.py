@@ -22,6 +22,7 @@ FLOOR_PAGES: Final = 32
 """A minute: a handful of pages of a small process is no harm."""
 _FIRST_HOLD_US: Final = MINUTE_US
 _MOST_HOLD_US: Final = 60 * MINUTE_US
+_MOST_DOUBLINGS: Final = 40
 _BP: Final = 10_000
 
 
@@ -175,6 +176,21 @@ class Refaults:
     _known: dict[Placement, Faults] = field(default_factory=dict)
     _looked_us: int | None = None
     _canaries_back: int = 0
+    _budget: Budget | None = None
+    _resumed_us: int = 0
+    _out_since: int = 0
+
+    def room(self, now_us: int) -> int | None:
+        """Bytes that may be paged out now; None: as many as quotas allow.
+
+        After a pause as much as may come back, twice that in the next minute, and so on, until
+        quiet has taken the pauses off: what came back is likely to come back again.
+        """
+        if not self.hold.times or self._budget is None:
+            return None
+        minutes = min(max(now_us - self._resumed_us, 0) // MINUTE_US, _MOST_DOUBLINGS)
+        allowed = int(self._budget.pages * PAGE_BYTES) * ((2 << minutes) - 1)
+        return max(allowed - self._out_since, 0)
 
     def due(self, now_us: int) -> bool:
         """Whether it is time for the next look."""
@@ -199,12 +215,16 @@ class Refaults:
         budget = Budget(share_bp, resident_bytes, usual)
         back -= canaries.back - self._canaries_back
         span = Span(since_us, now_us, back, canaries.in_flight)
-        self.hold = step(self.hold, span, budget)
+        waited = bool(self.hold.why)
+        self.hold, self._budget = step(self.hold, span, budget), budget
+        if waited and not self.hold.why:
+            self._resumed_us, self._out_since = now_us, 0
         self._looked_us, self._canaries_back = now_us, canaries.back
 
     def took(self, sizes: Mapping[Placement, int]) -> None:
         """Bytes that were paged out, by process."""
         for process, size in sizes.items():
+            self._out_since += size
             if size:
                 self._known[process] = paged_out(self._known.get(process, Faults()), size)
 

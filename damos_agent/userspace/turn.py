@@ -9,7 +9,7 @@ from typing import Final
 from damos_agent.host.madvise import Advice, plan_calls
 from damos_agent.model.policy import AddressRange
 from damos_agent.userspace.actions import Way
-from damos_agent.userspace.effect import Residency
+from damos_agent.userspace.effect import PAGE_BYTES, Residency
 from damos_agent.userspace.handle import Effects, Handle
 
 FUTILE_PIECES: Final = 4
@@ -18,7 +18,8 @@ FUTILE_PIECES: Final = 4
 
 @dataclass(slots=True)
 class Turn:
-    """The time until `deadline_ns`, and bytes `applied` so far. `slept_ns` is no work.
+    """The time until `deadline_ns`, and bytes `applied` so far. `slept_ns` is no work. `room`: it
+    ends after so many bytes.
 
     `repeated`: bytes of `finished` that had gone before, as canaries, and `done`: of the region,
     what had been finished before; both were counted then.
@@ -28,6 +29,7 @@ class Turn:
     effects: Effects
     deadline_ns: int
     began_ns: int
+    room: int | None = None
     applied: int = 0
     slept_ns: int = 0
     repeated: int = 0
@@ -45,6 +47,11 @@ class Turn:
         """Whether the deadline has passed."""
         return self.effects.clock_ns() >= self.deadline_ns
 
+    @property
+    def full(self) -> bool:
+        """Whether all its room is used up."""
+        return self.room is not None and self.applied >= self.room
+
     def pause(self, worked_ns: int) -> None:
         """Let the process have its mmap lock for as long as we had it."""
         begin = self.effects.clock_ns()
@@ -55,8 +62,11 @@ class Turn:
 
 def run(turn: Turn, handle: Handle, way: Way, ranges: Sequence[AddressRange]) -> None:
     """Advise the ranges piece by piece, until done, futile or over."""
-    for piece in plan_calls(ranges, way.call_bytes):
-        if turn.over():
+    most = way.call_bytes
+    if turn.room is not None:
+        most = min(most, max(turn.room // PAGE_BYTES, 1) * PAGE_BYTES)
+    for piece in plan_calls(ranges, most):
+        if turn.over() or turn.full:
             turn.unfinished = True
             return
         if turn.futile >= FUTILE_PIECES:

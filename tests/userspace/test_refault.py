@@ -266,3 +266,64 @@ def test_of_a_cgroup_its_own_count_is_used(tmp_path: Path) -> None:
     assert machine.taken_bytes() == taken
     run(machine, context, 30)
     assert machine.taken_bytes() > taken
+
+
+def cyclic(minutes: int, *, slowly: bool) -> list[int]:
+    """Pages needed again in each minute, of 32 768 that are all used every 15 s. Page-out takes
+    all there are at once, unless `slowly`: then as many as there is room for.
+    """
+    refaults, everything = Refaults(), 32_768
+    faults, out, came = 0, 0, [0] * minutes
+    for second in range(minutes * 60):
+        now_us = second * SECOND
+        if second % 15 == 0:
+            faults, came[second // 60], out = faults + out, came[second // 60] + out, 0
+        if refaults.due(now_us):
+            refaults.look({P: faults}, everything * PAGE_BYTES, 20, now_us)
+        room = refaults.room(now_us) if slowly else None
+        if second >= 60 and not refaults.hold.why:
+            took = everything - out if room is None else min(everything - out, room // PAGE_BYTES)
+            refaults.took({P: took * PAGE_BYTES})
+            out += took
+    return came
+
+
+def test_after_a_pause_it_starts_slowly_so_that_harm_stays_bounded() -> None:
+    """The first time nobody can know; then no more comes back than a few minutes' budgets."""
+    slow, fast = cyclic(30, slowly=True), cyclic(30, slowly=False)
+    assert sum(fast) >= 4 * 32_768
+    assert slow[1] <= 2 * 32_768
+    assert max(slow[2:]) <= 4 * 65
+    assert sum(slow[2:]) <= 12 * 65
+
+
+def test_there_is_room_for_everything_again_once_it_was_quiet() -> None:
+    refaults = Refaults()
+    refaults.took({P: 4096})
+    refaults.look({P: 0}, GIB, 20, 0)
+    refaults.took({P: GIB})
+    refaults.look({P: 10_000}, GIB, 20, LOOK_US)
+    assert refaults.hold.why
+    rooms = []
+    for minute in range(1, 10):
+        now_us = LOOK_US + minute * MINUTE_US
+        refaults.look({P: 10_000}, GIB, 20, now_us)
+        rooms.append(refaults.room(now_us))
+    assert rooms[0] == pytest.approx(524 * PAGE_BYTES, abs=PAGE_BYTES)
+    assert None in rooms
+
+
+def test_a_context_goes_on_slowly_after_a_pause(machine: FakeMachine) -> None:
+    process = machine.add(areas=[(BASE, BASE + 64 * MIB)])
+    context = mapping_context(machine, policy_of(pageout(64 * MIB), mode=Mode.ENFORCE))
+    run(machine, context, 20)
+    process.major_faults += 20_000
+    run(machine, context, 4)
+    assert context.refaults.hold.why
+    process.out.clear()
+    run(machine, context, 70)
+    assert not context.refaults.hold.why
+    assert [note for note in context.report().notes if "starts slowly" in note]
+    room = context.refaults.room(machine.now_us)
+    assert room is not None
+    assert 0 < len(process.out) * PAGE_BYTES <= 4 * MIB
