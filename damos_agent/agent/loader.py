@@ -69,8 +69,8 @@ class Loaded:
 
     @property
     def held(self) -> dict[str, str]:
-        """By policy name, the file name it came from: a newcomer does not take the name away."""
-        return {entry.policy.name: _name(entry.path) for entry in self.policies}
+        """By policy name, the file it came from: a newcomer does not take the name away."""
+        return {entry.policy.name: entry.path for entry in self.policies}
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -93,7 +93,9 @@ def merge(previous: Loaded, compiled: Compiled, now: float) -> Loaded:
     """What is in force after `compiled`; `now` in seconds since the epoch dates what turned bad."""
     known = {_name(entry.path): entry for entry in previous.policies}
     present = {_name(file.path) for file in compiled.files}
-    vanished = [entry for name, entry in known.items() if name not in present]
+    absent = [entry for name, entry in known.items() if name not in present]
+    hidden = {entry.path: _unreachable(entry, compiled.findings) for entry in absent}
+    vanished = [entry for entry in absent if not hidden[entry.path]]
     good = [_fresh(file, file.policy) for file in compiled.files if file.policy is not None]
     taken = {entry.policy.name for entry in good}
     kept: list[LoadedPolicy] = []
@@ -107,8 +109,8 @@ def merge(previous: Loaded, compiled: Compiled, now: float) -> Loaded:
             continue
         taken.add(last.policy.name)
         kept.append(_stale(last, file, now))
-    for entry in vanished:
-        reasons = _unreachable(entry, compiled.findings)
+    for entry in absent:
+        reasons = hidden[entry.path]
         if reasons and entry.policy.name not in taken:
             taken.add(entry.policy.name)
             kept.append(_stale(entry, CompiledFile(entry.path, "", None, reasons), now))

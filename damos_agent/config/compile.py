@@ -21,7 +21,7 @@ from damos_agent.config.searchpath import Candidate, read_file, search
 from damos_agent.config.trust import Trust, current_trust
 from damos_agent.model.codec import encode
 from damos_agent.model.compiled import Compiled, CompiledFile
-from damos_agent.model.finding import STDIN, Finding
+from damos_agent.model.finding import STDIN, Finding, Severity
 from damos_agent.model.policy import Policy
 from damos_agent.model.settings import Settings
 
@@ -34,14 +34,15 @@ def compile_tree(
 ) -> Compiled:
     """Everything below `config_root`, by systemd's rules.
 
-    `held`: names of policies in force and the file names they came from, which keep them.
+    `held`: names of policies in force and the files they came from, which keep them.
     """
     trust = trust or current_trust()
     found = search(config_root, trust)
     loaded = [_load(candidate, "Policy") for candidate in found.policies]
     settings, findings = _agent(found.agent)
     masked = {candidate.path: candidate.masked for candidate in found.policies}
-    return Compiled(settings, _together(loaded, masked, held or {}), (*found.findings, *findings))
+    holders = _holders(loaded, held or {}, found.findings)
+    return Compiled(settings, _together(loaded, masked, holders), (*found.findings, *findings))
 
 
 def compile_files(paths: Iterable[str], stdin: bytes = b"") -> Compiled:
@@ -104,9 +105,8 @@ def _agent(candidate: Candidate | None) -> tuple[Settings | None, tuple[Finding,
 def _together(
     loaded: Sequence[Loaded],
     masked: dict[str, tuple[str, ...]],
-    held: Mapping[str, str] | None = None,
+    holders: Mapping[str, str] | None = None,
 ) -> tuple[CompiledFile, ...]:
-    holders = _holders(loaded, held or {})
     by_path = {item.path: item for item in loaded}
     files = {
         item.path: CompiledFile(
@@ -119,7 +119,7 @@ def _together(
         for item in loaded
     }
     policies = [item.policy for item in loaded if item.policy is not None]
-    for later, earlier in same_names(policies, holders):
+    for later, earlier in same_names(policies, holders or {}):
         path = later.origin.path
         message = f"policy {later.name} is already defined in {earlier}"
         found = _at(by_path[path], ("metadata", "name"), "DA100", message)
@@ -134,14 +134,20 @@ def _together(
     return tuple(files.values())
 
 
-def _holders(loaded: Iterable[Loaded], held: Mapping[str, str]) -> dict[str, str]:
+def _holders(
+    loaded: Iterable[Loaded], held: Mapping[str, str], findings: Iterable[Finding]
+) -> dict[str, str]:
     """By name of a policy in force, the file that has it still: its last good version counts even
-    while it has errors."""
+    while it has errors, or is in a directory that is refused."""
     by_file = {os.path.basename(item.path): item for item in loaded}
+    refused = {found.path for found in findings if found.severity is Severity.ERROR}
     found = {}
-    for name, file in held.items():
-        item = by_file.get(file)
-        if item is not None and _name_of(item) in ("", name):
+    for name, path in held.items():
+        item = by_file.get(os.path.basename(path))
+        if item is None:
+            if os.path.dirname(path) in refused:
+                found[name] = path
+        elif _name_of(item) in ("", name):
             found[name] = item.path
     return found
 

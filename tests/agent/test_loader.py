@@ -151,6 +151,13 @@ def test_a_directory_that_is_refused_does_not_remove_its_policies(place: str) ->
     assert load(compiled(A1), refused, compiled()).policies == ()
 
 
+def test_what_a_refused_directory_runs_does_not_move_to_a_rejected_newcomer() -> None:
+    newcomer = bad("0new.yaml", name="a", directory=USR)
+    loaded = load(compiled(A1), Compiled(None, (newcomer,), (error(ETC),)))
+    assert [entry.path for entry in loaded.policies] == [A1.path]
+    assert [item.path for item in loaded.rejected] == [newcomer.path]
+
+
 def test_unusable_settings_keep_the_old_ones() -> None:
     loaded = load(compiled(settings=Settings(slots=3)), compiled(settings=None))
     assert loaded.settings.slots == 3

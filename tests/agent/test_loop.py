@@ -296,7 +296,10 @@ def test_names_may_be_exchanged(engine: Engine) -> None:
         (engine.policies / "1.yaml").write_text(b)
         (engine.policies / "2.yaml").write_text(a)
         engine.reload()
-        assert engine.core.loaded.held == {"a": "2.yaml", "b": "1.yaml"}
+        assert engine.core.loaded.held == {
+            "a": str(engine.policies / "2.yaml"),
+            "b": str(engine.policies / "1.yaml"),
+        }
         assert engine.core.loaded.ok
 
 

@@ -199,6 +199,23 @@ def test_root_refuses_what_others_may_change(
 
 
 @as_root
+def test_a_refused_directory_keeps_the_names_in_force(tmp_path: Path) -> None:
+    """Its last good versions go on, so nobody else's file may take their places meanwhile."""
+    file = put(tmp_path, "etc", "10.yaml", samples.policy())
+    put(tmp_path, "run", "0new.yaml", samples.policy())
+    file.parent.chmod(0o777)
+
+    compiled = compile_tree(str(tmp_path), trust=STRICT, held={"sample": str(file)})
+    assert names(compiled) == []
+    assert str(file) in compiled.files[0].findings[-1].message
+    file.unlink()
+    file.parent.chmod(0o755)
+    assert names(compile_tree(str(tmp_path), trust=STRICT, held={"sample": str(file)})) == [
+        "sample"
+    ]
+
+
+@as_root
 def test_root_group_may_write(tmp_path: Path) -> None:
     put(tmp_path, "etc", "10.yaml", samples.policy()).chmod(0o664)
 
