@@ -71,6 +71,7 @@ class Core:
     standings: dict[str, Standing] = field(default_factory=dict)
     outcomes: dict[str, PolicyOutcome] = field(default_factory=dict)
     shared: Shared = field(default_factory=dict)
+    _told: bool = False
     _told_shared: set[tuple[str, ...]] = field(default_factory=set)
     _reader: OutcomeReader | None = None
     _outcome_asked: int | None = None
@@ -103,7 +104,8 @@ class Core:
     def take(self, compiled: Compiled, trigger: str, duration_us: int) -> None:
         """Put what the compiler found in force, and log what that changed."""
         previous, self.loaded = self.loaded, merge(self.loaded, compiled, self.wall())
-        first = self.totals.reloads == 0
+        # Not by the count of reloads: one whose compiler failed has told nothing.
+        first, self._told = not self._told, True
         for event, fields in changes(previous, self.loaded, first=first):
             emit(self.logger, event, **fields)
         counts = reload_fields(previous, self.loaded)

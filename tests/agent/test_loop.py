@@ -14,6 +14,7 @@ from damos_agent.agent.loader import read_loaded
 from damos_agent.agent.loop import monotonic_us
 from damos_agent.agent.main import _stop
 from damos_agent.agent.watcher import PollWatcher
+from damos_agent.model.errors import CompileError
 from damos_agent.model.policy import ProcessTarget
 from damos_agent.model.status import PolicyState
 from tests.agent.engine import PHYSICAL, Engine, edit, running
@@ -260,6 +261,20 @@ def test_a_file_that_is_still_bad_is_told_by_each_process(engine: Engine, tmp_pa
         assert "DA022" in str(event["findings"])
         again.reload()
         assert len(again.world.events("policy_rejected")) == 1
+
+
+def test_a_compiler_that_failed_at_first_hides_no_bad_file(engine: Engine, tmp_path: Path) -> None:
+    (engine.policies / "a.yaml").write_text(PHYSICAL)
+    with running(engine):
+        engine.reloads(1)
+        edit(engine.policies / "a.yaml", PHYSICAL.replace("size: 100MiB", "sise: 100MiB"))
+        engine.until(lambda: engine.core.loaded.stale)
+    again = Engine(tmp_path)
+    again.core.loaded = read_loaded(str(tmp_path / "run/loaded.json"))
+    again.core.compile_failed(CompileError("out of time"))
+    with running(again):
+        again.reloads(1)
+        assert again.world.events("policy_rejected")
 
 
 def named_a(exe: str) -> str:
