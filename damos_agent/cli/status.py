@@ -33,9 +33,9 @@ def command(session: Session, as_json: bool, in_brief: bool, watch: float | None
     """Show policies, targets, what was applied, quotas, goals and troubles.
 
     APPLIED counts since the scheme was created, LATELY over the agent's last outcome interval.
-    While a policy observes, both tell what would be applied. QUOTA is what the kernel allows at
-    present. BACKEND also numbers the kernel's slot, TARGETS counts processes. BACKEND, MODE and
-    TARGETS are left out where the terminal is too narrow.
+    While a policy observes, they show in brackets what matches now and what matched lately. QUOTA
+    is what the kernel allows at present. BACKEND also numbers the kernel's slot, TARGETS counts
+    processes. BACKEND, MODE and TARGETS are left out where the terminal is too narrow.
     """
     if watch is not None:
         from damos_agent.cli.watch import watch_screen

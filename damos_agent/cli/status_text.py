@@ -123,7 +123,10 @@ def _rows(policy: PolicyStatus) -> Iterator[Row]:
 
 
 def _would(scheme: SchemeOutcome) -> tuple[str, str, str, str]:
-    """Of a scheme that only counts, in brackets: what matches now, and what matched lately."""
+    """Of a scheme that only counts, in brackets: what matches now, and what matched lately.
+
+    Where the former is not known: what matched since the scheme was created.
+    """
     matched = scheme.sz_tried if scheme.matched_bytes is None else scheme.matched_bytes
     lately = human_size(scheme.sz_tried_delta)
     return scheme.action, f"({human_size(matched)})", f"(+{lately})", _quota(scheme)
@@ -153,10 +156,7 @@ def _target(policy: PolicyStatus) -> Iterator[str]:
 
 def _notes(policy: PolicyStatus) -> Iterator[str]:
     if policy.state is PolicyState.OBSERVING and policy.schemes:
-        yield (
-            "  only observes: in brackets what matches now, and what matched lately, counted at "
-            "each round"
-        )
+        yield f"  only observes: in brackets {_in_brackets(policy.schemes)}"
     if policy.age_s is not None and policy.age_s >= _OLD_S:
         yield click.style(f"  figures of {span(policy.age_s)} ago", dim=True)
     if policy.reason:
@@ -171,6 +171,12 @@ def _notes(policy: PolicyStatus) -> Iterator[str]:
         yield click.style("  the file has errors, and its last good version counts:", fg="red")
     for text in policy.bad_file:
         yield click.style(f"    {text}", fg="red")
+
+
+def _in_brackets(schemes: Sequence[SchemeOutcome]) -> str:
+    if any(scheme.matched_bytes is None for scheme in schemes):
+        return "what matched so far, and lately; the same memory counts at each round"
+    return "what matches now, and what matched lately, counted at each round"
 
 
 def _monitor(policy: PolicyStatus) -> Iterator[str]:

@@ -124,13 +124,23 @@ def shown(policy: PolicyStatus, **agent: Any) -> str:
 
 def test_what_only_observes_says_so() -> None:
     first = STATUS.policies[0]
-    schemes = (replace(first.schemes[0], matched_bytes=64 << 20), *first.schemes[1:])
+    schemes = tuple(replace(scheme, matched_bytes=64 << 20) for scheme in first.schemes)
     policy = replace(first, state=PolicyState.OBSERVING, mode="observe", schemes=schemes)
     text = shown(policy)
     assert "only observes: in brackets what matches now" in text
     assert "(64.0 MiB)" in text
     assert "(+16.0 MiB)" in text
     assert "only observes" not in shown(STATUS.policies[0])
+
+
+def test_what_matched_so_far_is_not_said_to_match_now() -> None:
+    """The same memory is in it at each round, so it may be more than there is."""
+    outcome = replace(OUTCOME, sz_tried=64 << 30, matched_bytes=None)
+    policy = replace(STATUS.policies[0], state=PolicyState.OBSERVING, schemes=(outcome,))
+    text = shown(policy)
+    assert "(64.0 GiB)" in text
+    assert "only observes: in brackets what matched so far" in text
+    assert "matches now" not in text
 
 
 def test_no_number_stands_for_not_known_or_without_limit() -> None:
