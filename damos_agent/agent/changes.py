@@ -37,7 +37,7 @@ def reload_fields(previous: Loaded, loaded: Loaded) -> dict[str, object]:
         "policies": len(loaded.policies),
         "loaded": told.count(Event.POLICY_LOADED),
         "removed": told.count(Event.POLICY_REMOVED),
-        "rejected": len(loaded.rejected) + len(loaded.stale) + len({f.path for f in loaded.errors}),
+        "rejected": loaded.refused_files + len(loaded.stale),
     }
 
 

@@ -347,7 +347,7 @@ class Core:
             backend_reason=features.detail or self.reconciler.foreign_reason,
             policies=tuple(self._policy(name, policy) for name, policy in self.policies.items()),
             rejected=tuple(map(str, self.loaded.refused)),
-            rejected_files=len(self.loaded.rejected) + len({f.path for f in self.loaded.errors}),
+            rejected_files=self.loaded.refused_files,
             last_reload=self.totals.last_reload,
             last_reload_ok=self.totals.last_reload_ok,
             reloads=self.totals.reloads,

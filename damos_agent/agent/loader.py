@@ -84,6 +84,11 @@ class Loaded:
         return (*self.errors, *of_files)
 
     @property
+    def refused_files(self) -> int:
+        """How many files and directories `refused` speaks of."""
+        return len(self.rejected) + len({found.path for found in self.errors})
+
+    @property
     def ok(self) -> bool:
         """Whether nothing was rejected: no file, no directory, not agent.yaml."""
         return not (self.stale or self.rejected or self.errors)

@@ -240,7 +240,7 @@ class Loop:
         states = [standing.state for standing in self.core.standings.values()]
         running = sum(state in (PolicyState.ACTIVE, PolicyState.OBSERVING) for state in states)
         text = f"{running} of {len(states)} policies in force"
-        bad = len(self.core.loaded.rejected) + len(self.core.loaded.stale)
+        bad = self.core.loaded.refused_files + len(self.core.loaded.stale)
         self.notifier.ready(f"{text}, {plural(bad, 'file')} rejected" if bad else text)
 
     def _plan_timers(self) -> None:

@@ -318,7 +318,11 @@ def test_names_may_be_exchanged(engine: Engine) -> None:
         assert engine.core.loaded.ok
 
 
-def test_what_is_wrong_outside_policy_files_is_told_too(engine: Engine) -> None:
+def test_what_is_wrong_outside_policy_files_is_told_too(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(engine.loop.notifier, "ready", told.append)
     (engine.policies / "a.yaml").write_text(PHYSICAL)
     with running(engine):
         engine.reloads(1)
@@ -328,3 +332,5 @@ def test_what_is_wrong_outside_policy_files_is_told_too(engine: Engine) -> None:
         assert status.rejected_files == 1
         assert "agent.yaml" in status.rejected[0]
         assert engine.world.events("reload_finished")[-1]["rejected"] == 1
+        engine.until(lambda: len(told) >= 2)
+        assert told[-1] == "1 of 1 policies in force, 1 file rejected"
