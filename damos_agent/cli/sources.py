@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +17,9 @@ from damos_agent.model.errors import DamosError
 from damos_agent.model.finding import Severity
 from damos_agent.model.policy import Policy
 from damos_agent.model.settings import Settings
+
+if TYPE_CHECKING:
+    from damos_agent.agent.loader import Loaded, LoadedPolicy
 
 PATHS = click.argument(
     "paths", nargs=-1, metavar="[PATH]...", type=click.Path(exists=True, allow_dash=True)
@@ -49,12 +55,28 @@ def compile_from(session: Session, paths: tuple[str, ...], stdin: bytes | None =
 
 def _held(session: Session) -> dict[str, str]:
     """Which file holds which name for the agent that runs here, or did on this boot."""
-    from damos_agent.agent.loader import read_loaded
+    return _kept(session).held
+
+
+def _kept(session: Session) -> Loaded:
+    from damos_agent.agent.loader import Loaded, read_loaded
 
     try:
-        return read_loaded(f"{session.roots.run}/loaded.json").held
+        return read_loaded(f"{session.roots.run}/loaded.json")
     except DamosError:
-        return {}
+        return Loaded()
+
+
+def last_good(session: Session, compiled: Compiled) -> tuple[LoadedPolicy, ...]:
+    """What the agent keeps in force although its files, of the search path, are rejected now."""
+    from damos_agent.agent.loader import merge
+    from damos_agent.config.searchpath import policy_directories
+
+    kept = _kept(session)
+    # The agent may have read another --config-root.
+    places = policy_directories(session.roots.config)
+    ours = tuple(entry for entry in kept.policies if os.path.dirname(entry.path) in places)
+    return merge(replace(kept, policies=ours), compiled, time.time()).stale
 
 
 def _holds_files(path: str) -> bool:

@@ -9,8 +9,10 @@ import jsonschema
 import pytest
 import yaml
 
+from damos_agent.agent.loader import Loaded, merge, save_loaded
 from damos_agent.cli.document import document_of
-from damos_agent.config.compile import compile_text
+from damos_agent.config.compile import compile_text, compile_tree
+from damos_agent.config.trust import Trust
 from damos_agent.model.policy import (
     AddressRange,
     ContainerTarget,
@@ -133,6 +135,45 @@ def test_rejected_files_are_shown_with_their_errors(desk: Desk) -> None:
 
     assert result.exit_code == 1
     assert f"rejected: {path}\n  {path}:14:15: error DA022" in result.output
+
+
+def keep(desk: Desk) -> None:
+    """What the agent leaves below /run when it has read the files as they are."""
+    desk.run_root.mkdir(exist_ok=True)
+    files = compile_tree(str(desk.config), trust=Trust(enforced=False))
+    save_loaded(merge(Loaded(), files, 1.0), str(desk.run_root / "loaded.json"))
+
+
+def test_a_last_good_version_that_goes_on_is_shown(desk: Desk) -> None:
+    path = desk.put("work.yaml")
+    good = desk.run("config").output.splitlines()
+    keep(desk)
+    desk.put("work.yaml", WORK.replace("size: 1MiB", "sise: 1MiB"))
+
+    result = desk.run("config")
+    document = json.loads(desk.run("config", "--json").output)
+    shown = desk.run("config", "--show", "work")
+
+    assert result.exit_code == 1
+    lines = result.output.splitlines()
+    assert lines[:2] == good
+    assert lines[2].strip() == "rejected now: its last good version counts"
+    assert f"rejected: {path}" in lines
+    assert document["files"][0]["policy"] is None
+    (kept,) = document["last_good"]
+    assert (kept["path"], kept["policy"]["metadata"]["name"]) == (str(path), "work")
+    assert shown.exit_code == 0
+    assert shown.output.startswith(f"# {path}, rejected now")
+    assert compiled(shown.output) == compiled(WORK)
+
+
+def test_what_an_agent_keeps_of_another_place_is_not_shown(desk: Desk, tmp_path: Path) -> None:
+    desk.put("work.yaml")
+    keep(desk)
+    desk.config = tmp_path / "elsewhere"
+    desk.put("work.yaml", WORK.replace("size: 1MiB", "sise: 1MiB"))
+
+    assert desk.run("config").output.startswith("no policies\n")
 
 
 def test_config_json_is_complete(desk: Desk) -> None:
