@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Iterator
 from typing import Final
 
 from damos_agent.config.issue import Issue
 from damos_agent.model.policy import Policy, ProcessTarget, Target
 
-_ANY: Final = "\x01"
-"""A pattern that finds this asks for nothing that only some command lines have."""
+_ANY: Final = ("\x01", "/b -c d", *string.ascii_letters, *string.digits, *string.punctuation)
+"""A pattern that finds each of these asks for nothing that only some command lines have.
+
+Short, for a pattern may take exponential time.
+"""
+_UNLESS: Final = ("(?!", "(?<!")
+"""What such a pattern leaves out may be in none of the samples."""
 
 
 def check_reach(policy: Policy) -> Iterator[Issue]:
@@ -28,5 +34,6 @@ def is_every_process(target: Target) -> bool:
         and target.exe is None
         and target.user is None
         and target.cmdline is not None
-        and re.search(target.cmdline, _ANY) is not None
+        and not any(mark in target.cmdline for mark in _UNLESS)
+        and all(re.search(target.cmdline, sample) for sample in _ANY)
     )

@@ -18,6 +18,12 @@ def test_everything(pattern: str) -> None:
     assert not is_every_process(ProcessTarget(cmdline=pattern, exe="nginx"))
 
 
-@pytest.mark.parametrize("pattern", ["redis", "^$", "a|b", r"^/usr/bin/", "[a-z]+"])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *("redis", "^$", "a|b", r"^/usr/bin/", "[a-z]+"),
+        *(r"^\S+$", "^[^-]", "^.{1,5}$", "^(?!.*nginx)", "^.*(?<!nginx)$"),
+    ],
+)
 def test_something(pattern: str) -> None:
     assert not is_every_process(ProcessTarget(cmdline=pattern))
