@@ -60,7 +60,7 @@ _LIFE = {
             "message": MESSAGE,
             "hint": HINT,
             "path": _text("where", optional=True),
-            "exit_code": _count("69: no DAMON interface, 77: no permission, 78: configuration"),
+            "exit_code": _count("1: failed, 77: no permission, 78: nothing could be compiled"),
         },
     ),
     Event.SIGNAL_RECEIVED: EventSpec(

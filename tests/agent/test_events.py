@@ -3,6 +3,7 @@
 import ast
 import io
 import json
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from damos_agent.agent.event_doc import documents, event_schema, main, outcome_s
 from damos_agent.agent.event_spec import Event, Field, Kind
 from damos_agent.agent.events import EVENTS, check, emit
 from damos_agent.agent.log import open_log
+from damos_agent.agent.main import EX_CONFIG, EX_FAILURE, EX_NOPERM
 from damos_agent.model.codec import encode
 from damos_agent.model.settings import LogFormat, LogLevel
 from damos_agent.model.status import GoalStatus, SchemeOutcome
@@ -170,3 +172,8 @@ def test_every_event_is_used_somewhere() -> None:
         if path.name not in ("event_spec.py", "event_table.py")
     )
     assert [event.name for event in Event if f"Event.{event.name}" not in source] == []
+
+
+def test_the_exit_codes_told_are_those_there_are() -> None:
+    told = re.findall(r"(\d+):", EVENTS[Event.AGENT_FAILED].fields["exit_code"].meaning)
+    assert list(map(int, told)) == [EX_FAILURE, EX_NOPERM, EX_CONFIG]
