@@ -17,6 +17,7 @@ from damos_agent.cli.sources import compile_from, last_good
 from damos_agent.cli.table import Column, Row, lay_out
 from damos_agent.model.codec import encode
 from damos_agent.model.compiled import Compiled, CompiledFile
+from damos_agent.model.finding import Severity
 
 if TYPE_CHECKING:
     from damos_agent.agent.loader import LoadedPolicy
@@ -26,7 +27,7 @@ _DIGITS = 12
 _LAST_GOOD = "rejected now: its last good version counts"
 
 
-@click.command("config", epilog="Exit code: 0 all files are good, 1 some are rejected.")
+@click.command("config", epilog="Exit code: 0 everything is good, 1 something is rejected.")
 @click.option("--show", metavar="NAME", help="Print one policy, every default spelled out.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.pass_obj
@@ -47,7 +48,8 @@ def command(session: Session, show: str | None, as_json: bool) -> int:
     else:
         for text in _lines(compiled, kept):
             click.echo(text)
-    rejected = compiled.settings is None or any(file.policy is None for file in compiled.files)
+    bad = any(found.severity is Severity.ERROR for found in compiled.findings)
+    rejected = bad or any(file.policy is None for file in compiled.files)
     return exits.FAILED if rejected else exits.OK
 
 

@@ -137,6 +137,17 @@ def test_rejected_files_are_shown_with_their_errors(desk: Desk) -> None:
     assert f"rejected: {path}\n  {path}:14:15: error DA022" in result.output
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root refuses directories")
+def test_a_refused_directory_is_a_failure(desk: Desk) -> None:
+    desk.put("work.yaml")
+    desk.policies.chmod(0o777)
+
+    result = desk.run("config")
+
+    assert "DA110" in result.output
+    assert result.exit_code == 1
+
+
 def keep(desk: Desk) -> None:
     """What the agent leaves below /run when it has read the files as they are."""
     desk.run_root.mkdir(exist_ok=True)
