@@ -50,6 +50,7 @@ class Totals:
     reload_failures: int = 0
     last_reload: float = 0.0
     last_reload_ok: bool = True
+    compile_error: str = ""
 
 
 @dataclass(slots=True)
@@ -121,6 +122,7 @@ class Core:
         if self.loaded.ok:
             self.totals.last_reload = self.wall()
         self.totals.last_reload_ok = self.loaded.ok
+        self.totals.compile_error = ""
         if self.keeps:
             self._keep_loaded()
 
@@ -143,6 +145,7 @@ class Core:
         self.totals.reloads += 1
         self.totals.reload_failures += 1
         self.totals.last_reload_ok = False
+        self.totals.compile_error = str(error)
 
     def reconcile(self) -> Round | None:
         """One round; None when the machine could not be looked at (it is tried again)."""
@@ -350,6 +353,7 @@ class Core:
             rejected_files=self.loaded.refused_files,
             last_reload=self.totals.last_reload,
             last_reload_ok=self.totals.last_reload_ok,
+            compile_error=self.totals.compile_error,
             reloads=self.totals.reloads,
             reload_failures=self.totals.reload_failures,
             sysfs_writes=writes,

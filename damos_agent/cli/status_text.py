@@ -74,6 +74,8 @@ def brief(status: AgentStatus) -> str:
         parts.append(f"{plural(status.rejected_files, 'file')} rejected")
     if stale := sum(bool(policy.bad_file) for policy in status.policies):
         parts.append(f"{plural(stale, 'file')} with errors")
+    if status.compile_error:
+        parts.append("the last reload failed")
     total = len(status.policies)
     text = f"{total} policy" if total == 1 else f"{total} policies"
     return f"{text}: {', '.join(parts)}" if parts else text
@@ -90,7 +92,10 @@ def agent_lines(status: AgentStatus) -> Iterator[str]:
     reload = f"reloaded {span(status.now - status.last_reload)} ago" if status.last_reload else ""
     writes = f"{plural(status.sysfs_writes, 'write')} to DAMON"
     yield ", ".join(filter(None, (brief(status), reload, writes)))
-    if not status.last_reload_ok:
+    if status.compile_error:
+        text = f"the last reload failed, everything goes on as it was: {status.compile_error}"
+        yield click.style(text, fg="red")
+    elif not status.last_reload_ok:
         yield click.style(
             "the last reload had errors: what it rejected keeps its last good version", fg="red"
         )

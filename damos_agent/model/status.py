@@ -127,6 +127,7 @@ class AgentStatus:
 
     `rejected`: findings in files that were never good, in agent.yaml and in directories, of which
     there are `rejected_files`; of files whose last good versions go on the policies tell.
+    `compile_error`: why the last reload could not read any, so that everything goes on as it was.
     """
 
     version: str
@@ -141,6 +142,7 @@ class AgentStatus:
     rejected_files: int = 0
     last_reload: float = 0.0
     last_reload_ok: bool = True
+    compile_error: str = ""
     reloads: int = 0
     reload_failures: int = 0
     sysfs_writes: int = 0

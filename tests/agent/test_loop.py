@@ -272,8 +272,10 @@ def test_a_compiler_that_failed_at_first_hides_no_bad_file(engine: Engine, tmp_p
     again = Engine(tmp_path)
     again.core.loaded = read_loaded(str(tmp_path / "run/loaded.json"))
     again.core.compile_failed(CompileError("out of time"))
+    assert again.core.status().compile_error == "out of time"
     with running(again):
         again.reloads(1)
+        assert again.core.status().compile_error == ""
         assert again.world.events("policy_rejected")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import pytest
 
-from damos_agent.cli.status_text import render, span
+from damos_agent.cli.status_text import brief, render, span
 from damos_agent.model.codec import decode
 from damos_agent.model.status import AgentStatus, PolicyState, PolicyStatus
 from damos_agent.model.userspace import AgesCheck, IdleBytes
@@ -120,6 +120,14 @@ def test_reload_without_an_agent_is_1(desk: Desk) -> None:
 
 def shown(policy: PolicyStatus, **agent: Any) -> str:
     return click.unstyle(render(replace(STATUS, policies=(policy,), **agent), None))
+
+
+def test_a_reload_that_failed_as_a_whole_says_why() -> None:
+    status = replace(STATUS, last_reload_ok=False, compile_error="the compiler took too long")
+    assert brief(status).endswith(", the last reload failed")
+    text = click.unstyle(render(status, None))
+    assert "everything goes on as it was: the compiler took too long\n" in text
+    assert "what it rejected" not in text
 
 
 def test_what_only_observes_says_so() -> None:
