@@ -36,6 +36,8 @@ from damos_agent.model.userspace import ContextReport
 _RUNNING = (PolicyState.ACTIVE, PolicyState.OBSERVING, PolicyState.DRIFTED)
 
 _PIDS_TOLD = 16
+_SILENT_US = 10_000_000
+_SILENT = "the monitor process has not answered for {} s: what is told here may be no longer true"
 
 
 @dataclass(slots=True)
@@ -401,7 +403,7 @@ class Core:
             age_s=round((now_us - outcome.at_us) / 1e6, 1) if outcome else None,
         )
         if self.seating.is_userspace(name):
-            return self._in_userspace(common)
+            return self._in_userspace(common, now_us)
         return self._in_kernel(common, policy, standing.slot)
 
     def _in_kernel(self, common: PolicyStatus, policy: Policy, slot: int) -> PolicyStatus:
@@ -418,7 +420,9 @@ class Core:
             targets=1 if physical else len(placed),
         )
 
-    def _in_userspace(self, common: PolicyStatus) -> PolicyStatus:
+    def _in_userspace(self, common: PolicyStatus, now_us: int) -> PolicyStatus:
+        silent_us = self.seating.link.silent_us(now_us) if self.seating.link else 0
+        late = (_SILENT.format(silent_us // 1_000_000),) if silent_us >= _SILENT_US else ()
         said = self.seating.context(common.name)
         fallback = self.seating.fallbacks.get(common.name)
         if said is None or said.refused:
@@ -433,7 +437,7 @@ class Core:
             stretched=said.stretched,
             stretch_reason=said.stretch_reason,
             cpu_bp=said.cpu_bp,
-            notes=(*common.notes, *said.notes),
+            notes=(*common.notes, *late, *said.notes),
             canaries=said.canaries,
             ages=said.ages,
             ages_check=said.ages_check,

@@ -116,10 +116,12 @@ class MonitorLink:
         self._send(Ask(self._asked, snapshots), now_us)
         return self._asked
 
+    def silent_us(self, now_us: int) -> int:
+        """How long a question has been without an answer."""
+        return 0 if self._waiting_since is None else max(now_us - self._waiting_since, 0)
+
     def _hangs(self, pid: int, now_us: int) -> bool:
-        if self._waiting_since is None:
-            return False
-        waited_us = now_us - self._waiting_since
+        waited_us = self.silent_us(now_us)
         return waited_us > PATIENCE_US and (waited_us > PATIENCE_BUSY_US or not self._is_busy(pid))
 
     def receive(self, now_us: int) -> bool:

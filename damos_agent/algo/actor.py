@@ -17,7 +17,9 @@ class Applied:
     where none were asked; `touched`: whether the evidence about the region is void now, so that
     its age starts over (kernel: always, unless the action is stat). A canary leaves it False.
     `tried`: bytes that were dealt with, if that is not the whole region: so many count as tried
-    and are charged to the quota, and the rest is as if its turn had not come.
+    and are charged to the quota, and the rest is as if its turn had not come. `until`: what lies
+    between the region's end and there, of what it was cut from, fares like it; 0: nothing.
+    `begun`: something of it has gone, as a trial, and the rest shall go before anything else.
     """
 
     applied: int
@@ -25,13 +27,27 @@ class Applied:
     passed: int | None = None
     touched: bool = True
     tried: int | None = None
+    until: int = 0
+    begun: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ration:
+    """What a quota allows: `window_bytes` per charge window; for its sake the region was cut from
+    one that extends to `reach`.
+    """
+
+    window_bytes: int
+    reach: int
 
 
 class Actor(Protocol):
     """Carries out actions: the real one on processes, in tests a simulated one."""
 
-    def apply(self, scheme: int, process: Placement, region: Region) -> Applied:
-        """Do the action of scheme number `scheme` on that region.
+    def apply(
+        self, scheme: int, process: Placement, region: Region, ration: Ration | None = None
+    ) -> Applied:
+        """Do the action of scheme number `scheme` on that region; `ration` if there is a quota.
 
         Never raises for what is normal: a vanished process, unmapped ranges, EAGAIN count as not
         applied.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from damos_agent.algo.actor import Ration
 from damos_agent.algo.merge import rejoin
 from damos_agent.algo.quota import Resume, adjust, charge, is_full
 from damos_agent.algo.region import Region
@@ -117,24 +118,30 @@ class _Walk:
 
     def _try(self, turn: Turn, region: Region) -> None:
         quota, unit = turn.state.quota, self._round.unit
+        judged = turn.judge(self._target, region.start, region.end)
         if turn.limited and quota.charged + region.size > quota.esz:
             self._split(region, region.start + (quota.esz - quota.charged) // unit * unit)
-        judged = turn.judge(self._target, region.start, region.end)
         self._split(region, judged.end)
         if judged.verdict is not Verdict.REJECT:
-            self._act(turn, region)
+            self._act(turn, region, Ration(quota.esz, judged.end) if turn.limited else None)
 
-    def _act(self, turn: Turn, region: Region) -> None:
-        state, size = turn.state, region.size
+    def _act(self, turn: Turn, region: Region, ration: Ration | None) -> None:
+        state = turn.state
+        applied = self._round.actor.apply(turn.number, self._process, region, ration)
+        tried = region.size if applied.tried is None else applied.tried
+        if applied.until > region.end:
+            self._extend(region, applied.until)
+        size = region.size
         if turn.is_blind(region):
             state.unknown_bytes += size
-        applied = self._round.actor.apply(turn.number, self._process, region)
-        tried = size if applied.tried is None else applied.tried
         state.count(size, tried, applied)
         if turn.limited:
             quota = charge(turn.spec, state.quota, tried, applied.applied, applied.took_ns)
+            if applied.begun and turn.begun is None:
+                turn.begun = Resume(self._process, region.start)
             if is_full(quota, self._round.unit):
-                quota = replace(quota, resume=Resume(self._process, region.end))
+                resume = turn.begun or Resume(self._process, region.end)
+                quota = replace(quota, resume=resume)
             state.quota = quota
         if applied.touched and turn.spec.action != Action.STAT:
             region.age = 0
@@ -142,3 +149,12 @@ class _Walk:
     def _split(self, region: Region, address: int) -> None:
         if address < region.end:
             self._pending.append(split_at(region, address)[1])
+
+    def _extend(self, region: Region, address: int) -> None:
+        """Take back, up to `address`, what was split off for the quota: it waits, too."""
+        rest, unit = self._pending.pop(), self._round.unit
+        address = address // unit * unit
+        region.end = min(max(address, region.end), rest.end)
+        if region.end < rest.end:
+            rest.start = region.end
+            self._pending.append(rest)

@@ -30,7 +30,8 @@ class QuotaState:
 
     `esz_bp` is the goals' part of it times 10000. `total_charged` bytes of closed windows and
     `total_ns` of all actions give the throughput; they are never reset. `exceeds`: windows that
-    ended full. Regions below `min_score` wait for better ones.
+    ended full. Regions below `min_score` wait for better ones. What went beyond a window, as of a
+    huge page all goes, is `charged` to the next.
     """
 
     started_us: int | None = None
@@ -111,9 +112,10 @@ def charge(
 
 
 def _closed(state: QuotaState, unit: int) -> QuotaState:
+    debt = max(state.charged - state.esz, 0)
     return replace(
         state,
         exceeds=state.exceeds + is_full(state, unit),
-        total_charged=state.total_charged + state.charged,
-        charged=0,
+        total_charged=state.total_charged + state.charged - debt,
+        charged=debt,
     )

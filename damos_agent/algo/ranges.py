@@ -72,6 +72,17 @@ def round_in(ranges: Iterable[AddressRange], unit: int) -> tuple[AddressRange, .
     return union(inner)
 
 
+def head(ranges: Iterable[AddressRange], size: int) -> tuple[AddressRange, ...]:
+    """The first `size` bytes, in the order given."""
+    found: list[AddressRange] = []
+    for item in ranges:
+        if size <= 0:
+            break
+        found.append(AddressRange(item.start, min(item.end, item.start + size)))
+        size -= item.end - item.start
+    return tuple(found)
+
+
 def total_bytes(ranges: Iterable[AddressRange]) -> int:
     """How many addresses the ranges cover, counting none twice."""
     return sum(r.end - r.start for r in union(ranges))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from damos_agent.algo.actor import Actor
 from damos_agent.algo.lower import Intervals
 from damos_agent.algo.priority import MAX_SCORE, cut, score
-from damos_agent.algo.quota import is_limited
+from damos_agent.algo.quota import Resume, is_limited
 from damos_agent.algo.region import Region
 from damos_agent.algo.sampling import moving_nr, moving_unknown
 from damos_agent.algo.scheme import SchemeState
@@ -46,15 +46,17 @@ class Round:
 class Turn:
     """Scheme number `number` in the round; what is asked of every region is looked up once.
 
-    `seen`: address up to which it has been asked about the target that is walked over.
+    `seen`: address up to which it has been asked about the target that is walked over. `begun`:
+    where the first region is that has been begun, in the round, and not finished.
     """
 
-    __slots__ = ("_wants_idle", "limited", "number", "round", "seen", "spec", "state")
+    __slots__ = ("_wants_idle", "begun", "limited", "number", "round", "seen", "spec", "state")
 
     def __init__(self, round_: Round, number: int, state: SchemeState) -> None:
         self.round, self.number, self.state = round_, number, state
         self.spec = state.spec
         self.seen = 0
+        self.begun: Resume | None = None
         self.limited = is_limited(state.spec)
         acting = state.spec.action != Action.STAT
         self._wants_idle = acting and state.spec.nr_accesses_max < round_.intervals.samples

@@ -8,6 +8,7 @@ from damos_agent.host.filesystem import Filesystem
 from damos_agent.host.roots import Roots
 
 CAP_SYS_ADMIN: Final = 21
+CAP_SYS_NICE: Final = 23
 
 
 def has_capability(fs: Filesystem, roots: Roots, number: int) -> bool | None:

@@ -95,7 +95,10 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Canaries:
-    """The gate in front of pageout: bytes sent ahead, come back, and spared for it, so far."""
+    """The gate in front of pageout: bytes sent ahead, come back, and spared for it, so far.
+
+    `no_effect`: why nothing goes, or less than might.
+    """
 
     sent_bytes: int = 0
     back_bytes: int = 0

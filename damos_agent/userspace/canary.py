@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from damos_agent.algo.ranges import total_bytes
+from damos_agent.algo.ranges import head, total_bytes, union
 from damos_agent.host.madvise import Advice
 from damos_agent.host.memory import read_meminfo
+from damos_agent.model.damon import Placement
 from damos_agent.model.policy import AddressRange
 from damos_agent.userspace.canary_book import CanaryBook
-from damos_agent.userspace.canary_state import State, Trial
+from damos_agent.userspace.canary_state import JUDGED, State, Trial
 from damos_agent.userspace.effect import HUGE_BYTES, PAGE_BYTES
 from damos_agent.userspace.handle import Handle
 from damos_agent.userspace.turn import Turn
+from damos_agent.userspace.waiting import Waiting
 
 NO_SWAP: Final = "no swap space"
 STAY: Final = "pages stay resident"
@@ -24,19 +26,47 @@ _BP: Final = 10_000
 _HUGE_UNITS: Final = 8  # at most, per trial
 _CALL_PAGES: Final = 64  # each page of a running process costs a TLB flush: 2 ms a call
 _VAIN_DRAWS: Final = 64
+_PEEKS: Final = 8
+_WINDOW_SHARE: Final = 4
+"""Of a quota's window one trial takes no more than this part, if it has the choice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a quota is about: `window_bytes` each, `waiting` for it behind the gate already.
+
+    For its sake `size` bytes of a region were asked about, the rest of which, up to `reach`, is
+    `beyond`: a trial may stand for that, too.
+    """
+
+    window_bytes: int
+    waiting: Waiting
+    size: int
+    reach: int
+    beyond: tuple[AddressRange, ...] = ()
+
+    @property
+    def trial_bytes(self) -> int:
+        """How much may be sent to try the rest."""
+        return self.window_bytes // _WINDOW_SHARE
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
     """What the gate says: `cleared` may go, `waiting` for canaries, `cancelled` as it is hot.
 
-    `no_effect`: why nothing can be paged out there, or empty.
+    `spared` bytes are not to be touched. `no_effect`: why nothing can be paged out there, or empty.
+    `begun`: of what waits, something was sent. `until`: up to there everything waits, or is spared,
+    like what was asked about; 0: not told.
     """
 
     cleared: tuple[AddressRange, ...] = ()
     waiting: bool = False
+    begun: bool = False
     cancelled: bool = False
+    spared: int = 0
     no_effect: str = ""
+    until: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +85,23 @@ class _Fate:
 
 
 class CanaryGate:
-    """One for all processes of the agent: the rate of canaries is common to them."""
+    """One for all processes of a policy: the rate of canaries is common to them.
+
+    `held_back`: it kept something waiting since this was last set to False.
+    """
 
     def __init__(self, book: CanaryBook, rng: Random) -> None:
         self.book = book
+        self.held_back = False
         self._rng = rng
 
-    def admit(self, handle: Handle, ranges: Sequence[AddressRange], turn: Turn) -> Admission:
+    def admit(
+        self,
+        handle: Handle,
+        ranges: Sequence[AddressRange],
+        turn: Turn,
+        outlook: Outlook | None = None,
+    ) -> Admission:
         """Look after canaries that were sent, send new ones, and say what may be paged out."""
         now_us = turn.effects.clock_ns() // 1_000
         process = handle.process
@@ -69,22 +109,83 @@ class CanaryGate:
         for trial in self.book.trials(process, ranges, now_us):
             cancelled |= not self.book.judge(process, trial, came_back(handle, trial), now_us)
         if cancelled:
-            return Admission(cancelled=True)
+            return Admission(cancelled=True, spared=total_bytes(ranges))
+        if outlook is not None:
+            self._see(process, ranges, outlook, now_us)
         unknown = self.book.unknown(process, ranges, now_us)
         no_effect = ""
         waiting = False
         if unknown:
-            if self.book.allowance(now_us) >= self.book.limits.min_pages:
-                no_effect = self._send(handle, unknown, turn)
+            if self._may_send(outlook, now_us):
+                no_effect = self._send(handle, unknown, turn, outlook)
             else:
                 waiting = True
-        pending = self.book.find(process, ranges, State.PENDING, now_us)
+        begun = bool(self.book.find(process, ranges, State.PENDING, now_us))
+        waiting |= begun
         cleared = self.book.find(process, ranges, State.CLEARED, now_us)
-        return Admission(cleared, waiting or bool(pending), no_effect=no_effect)
+        if cleared and outlook is not None and outlook.waiting.is_low(outlook.window_bytes):
+            unknown = self.book.unknown(process, outlook.beyond, now_us)
+            if unknown and self._may_send(outlook, now_us):
+                no_effect = self._send(handle, unknown, turn, outlook)
+        spared = total_bytes(self.book.find(process, ranges, State.BLOCKED, now_us))
+        until = 0
+        if outlook is not None and not cleared:
+            until = self._until(process, outlook, now_us, waiting=waiting)
+        return Admission(cleared, waiting, begun, spared=spared, no_effect=no_effect, until=until)
 
-    def _send(self, handle: Handle, ranges: Sequence[AddressRange], turn: Turn) -> str:
+    def _see(
+        self, process: Placement, ranges: Sequence[AddressRange], outlook: Outlook, now_us: int
+    ) -> None:
+        every = (*ranges, *outlook.beyond)
+        if not every:
+            return
+
+        def ready(start: int) -> int:
+            end = every[-1].end
+            ahead = [AddressRange(max(r.start, start), r.end) for r in every if r.end > start]
+            found = (self.book.find(process, ahead, state, now_us) for state in JUDGED)
+            return sum(map(total_bytes, found)) if start < end else 0
+
+        outlook.waiting.see(process, every[0].start, every[-1].end, ready)
+
+    def _may_send(self, outlook: Outlook | None, now_us: int) -> bool:
+        limits = self.book.limits
+        if self.book.allowance(now_us) < limits.min_pages:
+            self.held_back = True
+            return False
+        if outlook is None:
+            return True
+        if outlook.waiting.is_enough(outlook.window_bytes):
+            return False
+        # With what is left of a window no trial is begun that it cannot pay.
+        payable = min(limits.min_pages * PAGE_BYTES, outlook.window_bytes)
+        return not outlook.beyond or outlook.size >= payable
+
+    def _until(self, process: Placement, outlook: Outlook, now_us: int, *, waiting: bool) -> int:
+        """Where something else begins: what may go, what may be tried, what does not wait."""
+        beyond = outlook.beyond
+        other = list(self.book.find(process, beyond, State.CLEARED, now_us))
+        if not waiting:
+            other += self.book.find(process, beyond, State.PENDING, now_us)
+        if not waiting or self._may_send(outlook, now_us):
+            other += self.book.unknown(process, beyond, now_us)
+        return min((item.start for item in other), default=outlook.reach)
+
+    def _send(
+        self,
+        handle: Handle,
+        ranges: Sequence[AddressRange],
+        turn: Turn,
+        outlook: Outlook | None,
+    ) -> str:
         """Page out canaries of these ranges; why that had no effect, or empty."""
-        units = tuple(self._draw(handle, ranges, turn.effects.clock_ns() // 1_000))
+        now_us = turn.effects.clock_ns() // 1_000
+        most = self.book.limits.max_pages
+        if outlook is not None:
+            pages = max(outlook.trial_bytes // PAGE_BYTES, self.book.limits.min_pages)
+            most = min(most, pages, max(outlook.window_bytes // PAGE_BYTES, 1))
+            ranges = self._widen(handle, ranges, outlook, most, now_us)
+        units = tuple(self._draw(handle, ranges, most, now_us))
         if not units:
             return ""  # nothing resident was found, so that nothing is there to be paged out
         before = [handle.reader.frames(unit) for unit in units]
@@ -96,24 +197,52 @@ class CanaryGate:
             _Fate.of(old, handle.reader.frames(unit))
             for unit, old in zip(units, before, strict=True)
         ]
-        turn.applied += sum(fate.moved for fate in fates) * PAGE_BYTES
+        went = sum(fate.moved for fate in fates) * PAGE_BYTES
+        turn.applied += went
+        turn.sent += went
         now_us = turn.effects.clock_ns() // 1_000
         if 2 * sum(bool(fate.moved) for fate in fates) >= len(units):
             # Pages that cannot be paged out say nothing about the others.
             tried = [unit for unit, fate in zip(units, fates, strict=True) if not fate.stuck]
             self.book.send(handle.process, ranges, tried, now_us)
+            if outlook is not None:
+                outlook.waiting.add(total_bytes(ranges))
             return ""
         reason = why_no_effect(turn)
         self.book.no_effect(handle.process, ranges, reason, now_us)
         return reason
 
+    def _widen(
+        self,
+        handle: Handle,
+        ranges: Sequence[AddressRange],
+        outlook: Outlook,
+        most: int,
+        now_us: int,
+    ) -> Sequence[AddressRange]:
+        """As much, of the ranges and beyond, as the canaries that are allowed can stand for."""
+        size = most * PAGE_BYTES
+        if self._is_huge(handle, ranges):
+            size = min(max(outlook.trial_bytes // HUGE_BYTES, 1), _HUGE_UNITS) * HUGE_BYTES
+        beyond = self.book.unknown(handle.process, outlook.beyond, now_us)
+        return union(head((*ranges, *beyond), size * _BP // self.book.limits.share_bp))
+
+    def _is_huge(self, handle: Handle, ranges: Sequence[AddressRange]) -> bool:
+        """Whether the first page that is found in memory belongs to a huge one."""
+        for _ in range(_PEEKS):
+            address = _pick(ranges, self._rng)
+            if handle.reader.frames((address,))[0] is not None:
+                start = address // HUGE_BYTES * HUGE_BYTES
+                return bool(handle.reader.count(start, start + HUGE_BYTES).huge)
+        return False
+
     def _draw(
-        self, handle: Handle, ranges: Sequence[AddressRange], now_us: int
+        self, handle: Handle, ranges: Sequence[AddressRange], most: int, now_us: int
     ) -> Iterator[tuple[int, ...]]:
         """Random resident pages of the ranges, or the whole huge pages around them."""
         limits = self.book.limits
         share = total_bytes(ranges) * limits.share_bp // _BP
-        most = min(limits.max_pages, self.book.allowance(now_us))
+        most = min(most, self.book.allowance(now_us))
         pages = min(max(share // PAGE_BYTES, limits.min_pages), most)
         huge = min(max(share // HUGE_BYTES, 1), _HUGE_UNITS)
         drawn: set[int] = set()
@@ -139,9 +268,13 @@ class CanaryGate:
 
 def came_back(handle: Handle, trial: Trial) -> int:
     """How many units of a trial are in memory again; of a huge one a single page is enough."""
-    return sum(
-        any(frame is not None for frame in handle.reader.frames(unit)) for unit in trial.units
-    )
+    return sum(_is_back(handle, unit) for unit in trial.units)
+
+
+def _is_back(handle: Handle, unit: tuple[int, ...]) -> bool:
+    if len(unit) == 1:
+        return handle.reader.frames(unit)[0] is not None
+    return handle.reader.count(unit[0], unit[-1] + PAGE_BYTES).present > 0
 
 
 def why_no_effect(turn: Turn) -> str:

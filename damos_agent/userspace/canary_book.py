@@ -28,6 +28,7 @@ from damos_agent.userspace.intervals import IntervalMap
 
 _BP: Final = 10_000
 _PRUNE_EVERY: Final = 256
+_RENEWALS: Final = 4
 
 Ranges: TypeAlias = Iterable[AddressRange]
 
@@ -101,8 +102,10 @@ class CanaryBook:
             if mark.trial is trial and mark.state in JUDGED
         ]
         if back * _BP <= self.limits.back_bp * len(trial.units):
+            fresh_us = now_us - self.limits.evidence_us // _RENEWALS
             for where, mark in mine:
-                if mark.state is State.PENDING:
+                # What has stayed away until now is evidence of now.
+                if mark.state is State.PENDING or mark.since_us < fresh_us:
                     self._put(process, (where,), Mark(State.CLEARED, now_us, trial))
             return True
         spared = [where for where, _ in mine]
@@ -132,8 +135,8 @@ class CanaryBook:
         wanted = tuple(ranges)
         held = self._of(process).overlapping(wanted)
         trials = {mark.trial for _, mark in held if mark.state is State.CLEARED}
-        pages = (page for trial in trials for unit in trial.units for page in unit)
-        went = (AddressRange(page, page + PAGE_BYTES) for page in pages)
+        units = (unit for trial in trials for unit in trial.units)
+        went = (AddressRange(unit[0], unit[-1] + PAGE_BYTES) for unit in units)
         return total_bytes(intersect(wanted, went))
 
     def forget(self, process: Placement) -> None:

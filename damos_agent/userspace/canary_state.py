@@ -43,7 +43,8 @@ class CanaryLimits:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trial:
-    """Canaries sent together at `at_us`: page addresses by unit, one page or one huge page each.
+    """Canaries sent together at `at_us`: page addresses by unit, one page or one huge page each,
+    without gaps.
 
     `ranges` is what they stand for; `failures`: how often in a row that was found hot before.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Final
@@ -13,12 +13,12 @@ from damos_agent.algo.aim import in_order
 from damos_agent.algo.lower import Intervals
 from damos_agent.algo.region import Region
 from damos_agent.algo.turn import Round, Targets, Turn
-from damos_agent.host.capability import CAP_SYS_ADMIN, has_capability
+from damos_agent.host.capability import CAP_SYS_ADMIN, CAP_SYS_NICE, has_capability
 from damos_agent.host.faults import read_faults
 from damos_agent.host.filesystem import Filesystem
 from damos_agent.host.roots import Roots
-from damos_agent.model.damon import Placement
-from damos_agent.model.errors import UnsupportedError
+from damos_agent.model.damon import Placement, SchemeSpec
+from damos_agent.model.errors import HostError, UnsupportedError
 from damos_agent.model.policy import Action, AddressRange, Mode, Monitoring, Policy
 from damos_agent.model.userspace import (
     Canaries,
@@ -69,6 +69,9 @@ _CUT_SHORT: Final = (
 _ONLY_WRITES: Final = "only writes are seen: what counts as idle here may be read all the time"
 _SLOW_START: Final = (
     "after a pause page-out starts slowly, with as much as may come back, twice that each minute"
+)
+_FEW_CANARIES: Final = (
+    "no more than 500 pages a second are sent (a huge page is 512), and page-out waits for them"
 )
 _NOT_TUNED: Final = (
     "intervals_goal is not followed: this probe looks at whole mappings once per aggregation"
@@ -314,7 +317,7 @@ class Context(ABC):
                 stats.sent * PAGE_BYTES,
                 stats.came_back * PAGE_BYTES,
                 stats.cancelled_bytes,
-                stats.last_reason,
+                stats.last_reason or (_FEW_CANARIES if self.gate.held_back else ""),
             ),
             ages_check=self.opinion.told if self.opinion else None,
             snapshot=self.snapshot() if snapshot else None,
@@ -434,6 +437,7 @@ class Context(ABC):
         if self.info.sees == "w":
             check_writes(policy)
         specs = shape(policy, self.intervals)
+        self._check_rights(specs)
         inner = ProcessActor(specs, self.tools.effects, self.gate, policy.monitoring.update_us)
         try:
             inner.follow(self.targets)
@@ -442,6 +446,16 @@ class Context(ABC):
             raise
         tools = self.tools
         return FilteringActor(inner, specs, tools.effects, tools.cpu_ns, self.take_young)
+
+    def _check_rights(self, specs: Sequence[SchemeSpec]) -> None:
+        """What could only fail, at the first action, long after it was called active."""
+        acts = any(spec.action != Action.STAT for spec in specs)
+        fs, roots = self.tools.fs, self.tools.roots
+        if acts and has_capability(fs, roots, CAP_SYS_NICE) is False:
+            raise HostError(
+                "not allowed to act on the memory of other processes",
+                hint="run as root or with CAP_SYS_NICE, or let the policy observe",
+            )
 
     def _most_targets(self) -> int:
         return max(self.policy.monitoring.max_regions // self.per_target, 1)

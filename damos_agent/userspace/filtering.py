@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from damos_agent.algo.actor import Applied
+from damos_agent.algo.actor import Applied, Ration
 from damos_agent.algo.ranges import total_bytes, union
 from damos_agent.algo.region import Region
 from damos_agent.algo.verdict import PageFacts, accepts_page
@@ -19,7 +19,7 @@ from damos_agent.host.filesystem import read_if_there
 from damos_agent.host.process import parse_cgroup
 from damos_agent.model.damon import Placement, SchemeSpec
 from damos_agent.model.policy import Action, AddressRange, FilterType
-from damos_agent.userspace.actor import ProcessActor
+from damos_agent.userspace.actor import REACH_BYTES, ProcessActor
 from damos_agent.userspace.handle import Effects
 from damos_agent.userspace.rotation import Rotation
 from damos_agent.userspace.young import Young
@@ -77,7 +77,9 @@ class FilteringActor:
         self._asking_ns = min(self._asking_ns, 0) + asking_us * 1_000
         self.inner.begin_round(budget_us, page_out=page_out, room=room)
 
-    def apply(self, scheme: int, process: Placement, region: Region) -> Applied:
+    def apply(
+        self, scheme: int, process: Placement, region: Region, ration: Ration | None = None
+    ) -> Applied:
         """See `algo.actor.Actor`; `passed` tells the bytes that passed the page filters."""
         spec = self._specs[scheme]
         if spec.action == Action.PAGEOUT and not self.inner.may_page_out:
@@ -86,16 +88,18 @@ class FilteringActor:
         filtered = self._apply_in_pieces if asks else self._apply_filtered
         act = filtered if spec.ops_filters else self.inner.apply
         if spec.action == Action.STAT and not asks:
-            return act(scheme, process, region)
+            return act(scheme, process, region, ration)
         begun = self._thread_ns()
-        done = act(scheme, process, region)
+        done = act(scheme, process, region, ration)
         self.cpu_ns += self._thread_ns() - begun
         self.took_ns += done.took_ns
         return done
 
-    def _apply_in_pieces(self, scheme: int, process: Placement, region: Region) -> Applied:
+    def _apply_in_pieces(
+        self, scheme: int, process: Placement, region: Region, ration: Ration | None
+    ) -> Applied:
         pieces = cut(region)
-        done = [self._apply_piece(scheme, process, piece) for piece in pieces]
+        done = [self._apply_piece(scheme, process, piece, ration) for piece in pieces]
         tried = sum(
             piece.size if one.tried is None else one.tried
             for piece, one in zip(pieces, done, strict=True)
@@ -108,7 +112,9 @@ class FilteringActor:
             tried=tried if tried < region.size else None,
         )
 
-    def _apply_piece(self, scheme: int, process: Placement, piece: Region) -> Applied:
+    def _apply_piece(
+        self, scheme: int, process: Placement, piece: Region, ration: Ration | None
+    ) -> Applied:
         """While there is time to ask; what has gone meanwhile is left alone."""
         counts = self._specs[scheme].action == Action.STAT
         if not self._has_turn(scheme, process, piece):
@@ -116,7 +122,9 @@ class FilteringActor:
             return _NOT_NOW
         begun_ns = self._thread_ns()
         try:
-            done = self._apply_filtered(scheme, process, piece)
+            # Nothing is asked for trials alone: they stand for the piece.
+            within = replace(ration, reach=piece.end) if ration else None
+            done = self._apply_filtered(scheme, process, piece, within)
         except ProcessLookupError:
             return _NOT_NOW
         if counts:
@@ -136,13 +144,20 @@ class FilteringActor:
             return False
         return True
 
-    def _apply_filtered(self, scheme: int, process: Placement, region: Region) -> Applied:
+    def _apply_filtered(
+        self, scheme: int, process: Placement, region: Region, ration: Ration | None
+    ) -> Applied:
         begun_ns = self._effects.clock_ns()
-        parts = self._passing(self._specs[scheme], process, region)
+        spec = self._specs[scheme]
+        parts = self._passing(spec, process, region)
         took_ns = self._effects.clock_ns() - begun_ns
         if not parts:
             return Applied(0, took_ns, 0)
-        done = self.inner.apply(scheme, process, region, parts)
+        beyond: tuple[AddressRange, ...] = ()
+        if ration is not None and spec.action == Action.PAGEOUT and ration.reach > region.end:
+            reach = min(ration.reach, region.end + REACH_BYTES)
+            beyond = self._passing(spec, process, Region(region.end, reach))
+        done = self.inner.apply(scheme, process, region, ration, parts, beyond)
         passing = total_bytes(parts)
         # What is left for later keeps its age, and with it what lies around it.
         left = 0 if done.tried is None else passing - done.tried

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from damos_agent.algo.actor import Applied
+from damos_agent.algo.actor import Applied, Ration
 from damos_agent.algo.region import Region
 from damos_agent.algo.verdict import PageFacts, accepts_page
 from damos_agent.host.filesystem import Filesystem
@@ -164,6 +164,7 @@ class GroupActor:
         scheme: int,
         process: Placement,  # noqa: ARG002 - it is about the cgroup
         region: Region,
+        ration: Ration | None = None,  # noqa: ARG002 - there is nothing to try first
     ) -> Applied:
         """See `algo.actor.Actor`. Of a region that no longer is what it was, nothing is taken."""
         slot, wish = self._row.at(region.start), self._wishes[scheme]

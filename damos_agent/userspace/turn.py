@@ -21,8 +21,9 @@ class Turn:
     """The time until `deadline_ns`, and bytes `applied` so far. `slept_ns` is no work. `room`: it
     ends after so many bytes.
 
-    `repeated`: bytes of `finished` that had gone before, as canaries, and `done`: of the region,
-    what had been finished before; both were counted then.
+    `sent`: bytes applied as canaries. `repeated`: bytes of `finished` that had gone before, as
+    canaries, and `done`: of the region, what had been finished before, and was counted then, or
+    must not be touched. `until` and `begun`: see `Applied`.
     `unfinished`: the deadline came first; `futile`: pieces that changed nothing, in a row.
     """
 
@@ -34,6 +35,9 @@ class Turn:
     slept_ns: int = 0
     repeated: int = 0
     done: int = 0
+    sent: int = 0
+    until: int = 0
+    begun: bool = False
     unfinished: bool = False
     futile: int = 0
     finished: list[AddressRange] = field(default_factory=list)

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,6 +18,7 @@ from damos_agent.agent.watcher import PollWatcher
 from damos_agent.model.errors import CompileError
 from damos_agent.model.policy import ProcessTarget
 from damos_agent.model.status import PolicyState
+from damos_agent.model.userspace import ContextReport, Report
 from tests.agent.engine import PHYSICAL, Engine, edit, running
 from tests.config import samples
 
@@ -336,3 +338,27 @@ def test_what_is_wrong_outside_policy_files_is_told_too(
         assert engine.world.events("reload_finished")[-1]["rejected"] == 1
         engine.until(lambda: len(told) >= 2)
         assert told[-1] == "1 of 1 policies in force, 1 file rejected"
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(9, False), (47, True)])
+def test_a_monitor_that_does_not_answer_is_told_before_it_is_given_up(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, seconds: int, told: bool
+) -> None:
+    (engine.policies / "a.yaml").write_text(PHYSICAL)
+    with running(engine):
+        engine.reloads(1)
+    said = ContextReport("a", probe="vma")
+    link = SimpleNamespace(silent_us=lambda _: seconds * 1_000_000, report=Report(0), pid=None)
+    (name,) = engine.core.policies
+    seating = SimpleNamespace(
+        reconciler=engine.core.reconciler,
+        link=link,
+        seats={},
+        fallbacks={},
+        context=lambda _: said,
+        is_userspace=lambda _: True,
+    )
+    monkeypatch.setattr(engine.core, "seating", seating)
+    (policy,) = engine.core.status().policies
+    assert policy.name == name
+    assert any("not answered for 47 s" in note for note in policy.notes) is told

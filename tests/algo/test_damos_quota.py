@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from damos_agent.algo.actor import Applied
+from damos_agent.algo.actor import Applied, Ration
 from damos_agent.algo.damos import SchemeState
 from damos_agent.algo.quota import QuotaState, Resume
 from damos_agent.algo.region import Region
@@ -224,3 +224,42 @@ def test_every_byte_gets_its_turn(regions: list[Region], pages: int) -> None:
         there.round()
     seen = {page for a, b in there.actor.pieces() for page in range(a, b, UNIT)}
     assert len(seen) * UNIT == total
+
+
+def test_what_waits_is_put_together_again() -> None:
+    """A slice that fares like what it was cut from takes that back, up to where it differs."""
+    there = desk(replace(ANY, quota_bytes=10), regions=[Region(0, 40)])
+    rations: list[Ration | None] = []
+
+    def waits(size: int, ration: Ration | None) -> Applied:
+        rations.append(ration)
+        return Applied(0, 1_000, touched=False, tried=0, until=25 if size == 10 else 0)
+
+    there.actor.rationed = waits
+    (regions,) = there.round()
+    assert there.actor.pieces() == [(0, 10), (25, 35), (35, 40)]
+    assert rations[0] == Ration(10, 40)
+    assert [(r.start, r.end) for r in regions] == [(0, 40)]
+
+
+def test_what_has_been_begun_comes_first_in_the_next_window() -> None:
+    """Else the next window would begin something else, and never come back in time."""
+    there = desk(replace(ANY, quota_bytes=10), regions=[Region(0, 20), Region(20, 60, age=9)])
+    answers = iter([4, 6, 10])
+    there.actor.rationed = lambda size, _: Applied(
+        size, 1_000, touched=False, tried=next(answers), begun=True
+    )
+    there.round()
+    assert there.actor.pieces() == [(0, 10), (10, 16)]
+    assert there.states[0].quota.resume == Resume(Placement(100, 1), 0)
+
+
+def test_what_went_beyond_a_window_is_paid_by_the_next() -> None:
+    """Of a huge page all goes, however little was left."""
+    there = desk(replace(ANY, quota_bytes=10), regions=[Region(0, 100)])
+    there.actor.rationed = lambda _size, _ration: Applied(25, 1_000, touched=False, tried=25)
+    there.round()
+    there.round()
+    assert len(there.actor.calls) == 1
+    there.round()
+    assert there.actor.pieces() == [(0, 10), (10, 15)]

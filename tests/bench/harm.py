@@ -25,7 +25,7 @@ from damos_agent.model.damon import SchemeSpec
 from damos_agent.model.errors import HostError
 from damos_agent.model.policy import AddressRange
 from damos_agent.userspace.actor import ProcessActor
-from damos_agent.userspace.canary import Admission, CanaryGate
+from damos_agent.userspace.canary import Admission, CanaryGate, Outlook
 from damos_agent.userspace.canary_book import CanaryBook
 from damos_agent.userspace.canary_state import CanaryLimits
 from damos_agent.userspace.handle import Effects, Handle
@@ -50,7 +50,13 @@ _ROUND_US = 1_000_000
 class _Open(CanaryGate):
     """Lets everything pass."""
 
-    def admit(self, handle: Handle, ranges: Sequence[AddressRange], turn: Turn) -> Admission:
+    def admit(
+        self,
+        handle: Handle,
+        ranges: Sequence[AddressRange],
+        turn: Turn,
+        outlook: Outlook | None = None,
+    ) -> Admission:
         return Admission(cleared=tuple(ranges))
 
 

@@ -61,11 +61,11 @@ def test_of_a_region_only_the_parts_are_acted_on() -> None:
         AddressRange(START + 8 * MIB, START + 16 * MIB),
     ]
     actor.begin_round(10_000_000)
-    first = actor.apply(0, PROCESS, WHOLE, parts)
+    first = actor.apply(0, PROCESS, WHOLE, None, parts)
     assert first.tried == first.applied == 30 * PAGE_BYTES
     world.now_ns += 3_000_000_000
     actor.begin_round(10_000_000)
-    actor.apply(0, PROCESS, WHOLE, parts)
+    actor.apply(0, PROCESS, WHOLE, None, parts)
     assert world.swapped == pages_of(parts)
 
 

@@ -198,3 +198,19 @@ def test_nothing_leaks(link: MonitorLink, tmp_path: Path) -> None:
             link.order([], now_us())
         assert descriptors() == before
         assert locks(tmp_path) == []
+
+
+def test_how_long_it_has_been_silent_is_known(link: MonitorLink) -> None:
+    """From the question on; for status, long before it is given up."""
+    link.order([Work(VMA, ())], now_us())
+    hear(link, lambda: bool(link.report.rungs))
+    assert link.pid is not None
+    os.kill(link.pid, signal.SIGSTOP)
+    try:
+        asked = now_us()
+        link.ask(asked)
+        link.ask(asked + 20_000_000)
+        assert link.silent_us(asked + 40_000_000) == 40_000_000
+    finally:
+        os.kill(link.pid, signal.SIGCONT)
+    hear(link, lambda: link.silent_us(now_us()) == 0)

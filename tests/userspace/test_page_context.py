@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from damos_agent.algo.region import Region
+from damos_agent.model.errors import HostError
 from damos_agent.model.policy import (
     Action,
     IntervalsGoal,
@@ -321,6 +322,23 @@ def test_virtual_machines_are_left_to_probes_that_see_guests(machine: FakeMachin
     context = page_context(machine, policy_of())
     run(machine, context, 1)
     assert context.report().targets == 1
+
+
+def test_what_may_not_act_says_so_before_it_has_found_anything(machine: FakeMachine) -> None:
+    """It would be called active until the first action fails, and at each retry again."""
+    machine.add()
+    rights = "CapEff:\t{:016x}\n"
+    machine.files["/proc/self/status"] = rights.format(((1 << 40) - 1) & ~(1 << 23))
+    enforcing = policy_of(pageout(), mode=Mode.ENFORCE)
+    with pytest.raises(HostError, match="not allowed to act") as caught:
+        page_context(machine, enforcing)
+    assert "CAP_SYS_NICE" in str(caught.value.hint)
+    watching = page_context(machine, policy_of(pageout()))
+    with pytest.raises(HostError):
+        watching.edit(enforcing)
+    watching.close()
+    machine.files["/proc/self/status"] = rights.format(1 << 23)
+    page_context(machine, enforcing).close()
 
 
 def budget(cpu_bp: int) -> Monitoring:
