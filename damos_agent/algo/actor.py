@@ -20,6 +20,8 @@ class Applied:
     and are charged to the quota, and the rest is as if its turn had not come. `until`: what lies
     between the region's end and there, of what it was cut from, fares like it; 0: nothing.
     `begun`: something of it has gone, as a trial, and the rest shall go before anything else.
+    `trial_bytes` of those tried, `trial_ns` of the time: spent on trials, which say nothing about
+    what the action itself takes.
     """
 
     applied: int
@@ -29,16 +31,19 @@ class Applied:
     tried: int | None = None
     until: int = 0
     begun: bool = False
+    trial_bytes: int = 0
+    trial_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Ration:
-    """What a quota allows: `window_bytes` per charge window; for its sake the region was cut from
-    one that extends to `reach`.
+    """What a quota allows: `window_bytes` per charge window, of which `left_ns` are left, if time
+    counts; for its sake the region was cut from one that extends to `reach`.
     """
 
     window_bytes: int
     reach: int
+    left_ns: int | None = None
 
 
 class Actor(Protocol):

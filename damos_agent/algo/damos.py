@@ -123,7 +123,8 @@ class _Walk:
             self._split(region, region.start + (quota.esz - quota.charged) // unit * unit)
         self._split(region, judged.end)
         if judged.verdict is not Verdict.REJECT:
-            self._act(turn, region, Ration(quota.esz, judged.end) if turn.limited else None)
+            ration = Ration(quota.esz, judged.end, quota.left_ns)
+            self._act(turn, region, ration if turn.limited else None)
 
     def _act(self, turn: Turn, region: Region, ration: Ration | None) -> None:
         state = turn.state
@@ -136,7 +137,7 @@ class _Walk:
             state.unknown_bytes += size
         state.count(size, tried, applied)
         if turn.limited:
-            quota = charge(turn.spec, state.quota, tried, applied.applied, applied.took_ns)
+            quota = charge(turn.spec, state.quota, tried, applied)
             if applied.begun and turn.begun is None:
                 turn.begun = Resume(self._process, region.start)
             if is_full(quota, self._round.unit):

@@ -1,7 +1,8 @@
 """How much a scheme may do: charge windows, and the effective size of each. Pure.
 
 Law: damos_adjust_quota() and damos_set_effective_quota(), 7.3. Unlike in the kernel, whose clock
-ticks coarsely, the time budget counts the nanoseconds that actions really took.
+ticks coarsely, the time budget counts the nanoseconds that actions really took, and ends a window
+by itself when they are used up: the throughput, from which bytes are worked out, may be wrong.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from damos_agent.algo.actor import Applied
 from damos_agent.algo.feedback import tune_quota
 from damos_agent.model.damon import Placement, SchemeSpec
 from damos_agent.model.units import ULONG_MAX
@@ -31,7 +33,8 @@ class QuotaState:
     `esz_bp` is the goals' part of it times 10000. `total_charged` bytes of closed windows and
     `total_ns` of all actions give the throughput; they are never reset. `exceeds`: windows that
     ended full. Regions below `min_score` wait for better ones. What went beyond a window, as of a
-    huge page all goes, is `charged` to the next.
+    huge page all goes, is `charged` to the next. `left_ns`: of a window's time; `trial_bytes`: of
+    those charged, they tell nothing of the throughput.
     """
 
     started_us: int | None = None
@@ -43,6 +46,8 @@ class QuotaState:
     exceeds: int = 0
     min_score: int = 0
     resume: Resume | None = None
+    left_ns: int | None = None
+    trial_bytes: int = 0
 
 
 def is_limited(spec: SchemeSpec) -> bool:
@@ -51,7 +56,9 @@ def is_limited(spec: SchemeSpec) -> bool:
 
 
 def is_full(state: QuotaState, unit: int) -> bool:
-    """Whether not even one `unit` is left in this window; of limited schemes only."""
+    """Whether not even one `unit` is left in this window, or no time; of limited schemes only."""
+    if state.left_ns is not None and state.left_ns <= 0:
+        return True
     return state.esz - state.charged < max(unit, 1)
 
 
@@ -73,7 +80,9 @@ def adjust(
     if spec.goals:
         esz_bp = tune_quota(spec.goal_tuner, state.esz_bp, scores(), spec.quota_bytes)
         state = replace(state, esz_bp=esz_bp)
-    return replace(state, started_us=now_us, esz=effective_bytes(spec, state, unit))
+    left_ns = spec.quota_ms * 1_000_000 if spec.quota_ms else None
+    esz = effective_bytes(spec, state, unit)
+    return replace(state, started_us=now_us, esz=esz, left_ns=left_ns)
 
 
 def effective_bytes(spec: SchemeSpec, state: QuotaState, unit: int) -> int:
@@ -88,7 +97,7 @@ def effective_bytes(spec: SchemeSpec, state: QuotaState, unit: int) -> int:
 
 def bytes_per_ms(state: QuotaState) -> int:
     """The throughput of the action as measured, or a guess while nothing has been timed."""
-    if not state.total_ns:
+    if not state.total_ns or not state.total_charged:
         return _UNTIMED_BYTES_PER_MS
     return min(state.total_charged * 1_000_000 // state.total_ns, ULONG_MAX)
 
@@ -100,14 +109,15 @@ def charge_of(spec: SchemeSpec, size: int, applied: int) -> int:
     return applied + (size - applied) * spec.fail_charge_num // spec.fail_charge_denom
 
 
-def charge(
-    spec: SchemeSpec, state: QuotaState, size: int, applied: int, took_ns: int
-) -> QuotaState:
-    """After an action on `size` bytes that changed `applied` of them."""
+def charge(spec: SchemeSpec, state: QuotaState, size: int, done: Applied) -> QuotaState:
+    """After an action on `size` bytes, of which that is what came."""
+    left_ns = None if state.left_ns is None else state.left_ns - done.took_ns
     return replace(
         state,
-        charged=state.charged + charge_of(spec, size, applied),
-        total_ns=state.total_ns + took_ns,
+        charged=state.charged + charge_of(spec, size, done.applied),
+        total_ns=state.total_ns + done.took_ns - done.trial_ns,
+        left_ns=left_ns,
+        trial_bytes=state.trial_bytes + done.trial_bytes,
     )
 
 
@@ -116,6 +126,7 @@ def _closed(state: QuotaState, unit: int) -> QuotaState:
     return replace(
         state,
         exceeds=state.exceeds + is_full(state, unit),
-        total_charged=state.total_charged + state.charged - debt,
+        total_charged=state.total_charged + max(state.charged - debt - state.trial_bytes, 0),
         charged=debt,
+        trial_bytes=0,
     )

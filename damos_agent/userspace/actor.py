@@ -98,7 +98,8 @@ class ProcessActor:
         if pages_out and (not self.may_page_out or room == 0):
             return _NOT_NOW
         clock = self._effects.clock_ns
-        turn = Turn(self._effects, self._deadline_ns, clock(), room=room)
+        time_ns = ration.left_ns if ration else None
+        turn = Turn(self._effects, self._deadline_ns, clock(), room=room, time_ns=time_ns)
         handle = None if turn.over() else self._open(process)
         if handle is None:
             return _NOT_NOW
@@ -124,6 +125,8 @@ class ProcessActor:
             tried=tried,
             until=turn.until,
             begun=turn.begun and not complete,
+            trial_bytes=turn.sent,
+            trial_ns=max(took_ns - turn.run_ns, 0) if pages_out else 0,
         )
 
     def own_bytes(

@@ -39,29 +39,30 @@ def apply_ticks(spec: SchemeSpec, intervals: Intervals) -> int:
     return (spec.apply_interval_us or intervals.aggr_us) // max(intervals.sample_us, 1)
 
 
-def stretch_ppm(spec: SchemeSpec, intervals: Intervals, ticks: int) -> int:
-    """By how much the time between two applications exceeds the quota's interval; 10^6: not.
-
-    It is a multiple of `ticks` sampling intervals.
-    """
+def apply_us(spec: SchemeSpec, intervals: Intervals, ticks: int) -> int:
+    """Time from one application to the next, a multiple of `ticks` sampling intervals."""
     rounds = max(-(-apply_ticks(spec, intervals) // ticks), 1)
-    apply_us = rounds * ticks * intervals.sample_us
-    reset_us = spec.reset_interval_ms * 1_000
-    return max(apply_us * 1_000_000 // reset_us, 1_000_000) if reset_us else 1_000_000
+    return rounds * ticks * intervals.sample_us
 
 
 def widen(spec: SchemeSpec, intervals: Intervals, ticks: int = 1) -> SchemeSpec:
-    """A quota whose interval is shorter than the time between two applications, at the same rate.
+    """The quota by windows of whole applications.
 
     Charge windows roll only when a scheme is applied: 16 MiB a second, applied every two seconds,
-    would else be 8 MiB a second.
+    would else be 8 MiB a second. They may roll half an application early, or one that comes a
+    millisecond before its time would be left out.
     """
-    ppm = stretch_ppm(spec, intervals, ticks)
+    short_us = spec.reset_interval_ms * 1_000
+    if not short_us:
+        return spec
+    each_us = apply_us(spec, intervals, ticks)
+    wide_us = max(each_us, short_us)
+    window_us = -(-short_us // each_us) * each_us
     return replace(
         spec,
-        quota_bytes=spec.quota_bytes * ppm // 1_000_000,
-        quota_ms=spec.quota_ms * ppm // 1_000_000,
-        reset_interval_ms=spec.reset_interval_ms * ppm // 1_000_000,
+        quota_bytes=spec.quota_bytes * wide_us // short_us,
+        quota_ms=spec.quota_ms * wide_us // short_us,
+        reset_interval_ms=(window_us - each_us // 2) // 1_000,
     )
 
 
@@ -132,9 +133,10 @@ class Schemes:
 
     def _stats(self, index: int, stats: SchemeStats) -> SchemeStats:
         quota = self.policy.schemes[index].quota
-        wide_us = self.states[index].spec.reset_interval_ms * 1_000
-        if quota is None or not wide_us or stats.effective_bytes is None:
+        if quota is None or stats.effective_bytes is None:
             return stats
+        each_us = apply_us(self.states[index].spec, self.intervals, self.ticks)
+        wide_us = max(each_us, quota.interval_us)
         return replace(stats, effective_bytes=stats.effective_bytes * quota.interval_us // wide_us)
 
     def scores(self, index: int) -> Sequence[int | None]:

@@ -19,11 +19,12 @@ FUTILE_PIECES: Final = 4
 @dataclass(slots=True)
 class Turn:
     """The time until `deadline_ns`, and bytes `applied` so far. `slept_ns` is no work. `room`: it
-    ends after so many bytes.
+    ends after so many bytes. `time_ns`: it ends when so much time has been taken.
 
     `sent`: bytes applied as canaries. `repeated`: bytes of `finished` that had gone before, as
     canaries, and `done`: of the region, what had been finished before, and was counted then, or
-    must not be touched. `until` and `begun`: see `Applied`.
+    must not be touched. `until` and `begun`: see `Applied`. `run_ns`: time taken by the action
+    itself.
     `unfinished`: the deadline came first; `futile`: pieces that changed nothing, in a row.
     """
 
@@ -31,6 +32,7 @@ class Turn:
     deadline_ns: int
     began_ns: int
     room: int | None = None
+    time_ns: int | None = None
     applied: int = 0
     slept_ns: int = 0
     repeated: int = 0
@@ -38,6 +40,7 @@ class Turn:
     sent: int = 0
     until: int = 0
     begun: bool = False
+    run_ns: int = 0
     unfinished: bool = False
     futile: int = 0
     finished: list[AddressRange] = field(default_factory=list)
@@ -48,8 +51,9 @@ class Turn:
         return self.effects.clock_ns() - self.began_ns - self.slept_ns
 
     def over(self) -> bool:
-        """Whether the deadline has passed."""
-        return self.effects.clock_ns() >= self.deadline_ns
+        """Whether the deadline has passed, or its time is used up."""
+        late = self.time_ns is not None and self.took_ns >= self.time_ns
+        return late or self.effects.clock_ns() >= self.deadline_ns
 
     @property
     def full(self) -> bool:
@@ -66,6 +70,14 @@ class Turn:
 
 def run(turn: Turn, handle: Handle, way: Way, ranges: Sequence[AddressRange]) -> None:
     """Advise the ranges piece by piece, until done, futile or over."""
+    begun_ns = turn.took_ns
+    try:
+        _run(turn, handle, way, ranges)
+    finally:
+        turn.run_ns += turn.took_ns - begun_ns
+
+
+def _run(turn: Turn, handle: Handle, way: Way, ranges: Sequence[AddressRange]) -> None:
     most = way.call_bytes
     if turn.room is not None:
         most = min(most, max(turn.room // PAGE_BYTES, 1) * PAGE_BYTES)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from damos_agent.algo.actor import Applied
 from damos_agent.algo.quota import (
     QuotaState,
     adjust,
@@ -85,6 +86,7 @@ def test_without_a_quota_nothing_is_adjusted() -> None:
 
 def test_throughput_is_a_guess_until_something_was_timed() -> None:
     assert bytes_per_ms(QuotaState(total_charged=5)) == 4 * MIB
+    assert bytes_per_ms(QuotaState(total_ns=5)) == 4 * MIB
     assert bytes_per_ms(TIMED_STATE) == 2 * MIB
 
 
@@ -150,13 +152,36 @@ def test_failed_bytes_may_be_cheaper(
 
 
 def test_charging_counts_bytes_and_time() -> None:
-    state = charge(SIZED, QuotaState(charged=1, total_ns=10), 100, 60, 7)
+    state = charge(SIZED, QuotaState(charged=1, total_ns=10), 100, Applied(60, 7))
     assert state == QuotaState(charged=101, total_ns=17)
 
 
 def test_throughput_comes_from_closed_windows() -> None:
-    state = charge(TIMED, adjust(TIMED, QuotaState(), 0, PAGE), 8 * MIB, 8 * MIB, 4_000_000)
+    state = charge(
+        TIMED, adjust(TIMED, QuotaState(), 0, PAGE), 8 * MIB, Applied(8 * MIB, 4_000_000)
+    )
     assert adjust(TIMED, state, 1_000_000, PAGE).esz == 20 * MIB
+
+
+def test_trials_take_time_and_tell_nothing_of_the_throughput() -> None:
+    """Pages that are paged out one by one take ten times as long."""
+    state = adjust(TIMED, QuotaState(), 0, PAGE)
+    state = charge(TIMED, state, MIB, Applied(MIB, 5_000_000, trial_bytes=MIB, trial_ns=5_000_000))
+    assert (state.charged, state.left_ns, state.total_ns) == (MIB, 5_000_000, 0)
+    state = charge(TIMED, state, 8 * MIB, Applied(8 * MIB, 4_000_000))
+    assert adjust(TIMED, state, 1_000_000, PAGE).esz == 20 * MIB
+
+
+def test_a_window_ends_with_its_time() -> None:
+    """However many bytes it may still charge."""
+    state = charge(TIMED, adjust(TIMED, QuotaState(), 0, PAGE), PAGE, Applied(PAGE, 9_999_999))
+    assert not is_full(state, PAGE)
+    state = charge(TIMED, state, PAGE, Applied(PAGE, 4_000_001))
+    assert is_full(state, PAGE)
+    state = adjust(TIMED, state, 1_000_000, PAGE)
+    assert state.left_ns == 10_000_000
+    assert not is_full(state, PAGE)
+    assert adjust(SIZED, state, 2_000_000, PAGE).left_ns is None
 
 
 @given(st.integers(0, 1 << 40), st.integers(0, 1 << 40), st.integers(0, 9), st.integers(1, 9))

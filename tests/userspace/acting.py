@@ -28,7 +28,7 @@ def pages_of(ranges: Iterable[AddressRange]) -> set[int]:
 
 @dataclass
 class FakeWorld:
-    """One process. `start`: its clock in ns; a 4 KiB page takes 2 µs to go."""
+    """One process, and a clock in ns: a 4 KiB page takes 2 µs to go, a call `call_ns`."""
 
     present: set[int] = field(default_factory=set)
     swapped: set[int] = field(default_factory=set)
@@ -42,6 +42,7 @@ class FakeWorld:
     now_ns: int = 1_000_000_000
     calls: list[tuple[Advice, tuple[AddressRange, ...]]] = field(default_factory=list)
     slept_ns: int = 0
+    call_ns: int = 5_000
     descriptors: int = 0
     stuck: set[int] = field(default_factory=set)
     frames_shown: bool = True
@@ -105,7 +106,7 @@ class FakeWorld:
             self.touch(going & self.hot)
         if advice is Advice.COLLAPSE:
             self.huge |= {r.start for r in ranges}
-        self.now_ns += 5_000
+        self.now_ns += self.call_ns
         return Advised(sum(r.end - r.start for r in ranges))
 
     def touch(self, pages: Iterable[int]) -> None:
