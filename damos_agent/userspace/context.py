@@ -41,7 +41,7 @@ from damos_agent.userspace.group import Group
 from damos_agent.userspace.handle import Effects
 from damos_agent.userspace.memcg import CgroupAges
 from damos_agent.userspace.probe import Granularity, ProbeInfo
-from damos_agent.userspace.refault import Canaried, Refaults
+from damos_agent.userspace.refault import SLOW_START, Canaried, Refaults
 from damos_agent.userspace.schemes import Schemes, shape
 from damos_agent.userspace.second_opinion import (
     CONTRADICTED,
@@ -67,9 +67,6 @@ _CUT_SHORT: Final = (
     "not count as tried"
 )
 _ONLY_WRITES: Final = "only writes are seen: what counts as idle here may be read all the time"
-_SLOW_START: Final = (
-    "after a pause page-out starts slowly, with as much as may come back, twice that each minute"
-)
 _FEW_CANARIES: Final = (
     "no more than 500 pages a second are sent (a huge page is 512), and page-out waits for them"
 )
@@ -422,7 +419,7 @@ class Context(ABC):
         own += [_NOT_TUNED] if tunes and self.info.granularity is Granularity.MAPPING else []
         own += [_ONLY_WRITES] if self.info.sees == "w" else []
         own += self._waits() if pages_out(self.policy) else []
-        own += [_SLOW_START] if self.refaults.hold.times and not self.refaults.hold.why else []
+        own += [SLOW_START] if self.refaults.is_slow else []
         return tuple(dict.fromkeys((*filter(None, enforced), *own, *self.notes, *left_out)))
 
     def _asking_us(self, now_us: int) -> int:

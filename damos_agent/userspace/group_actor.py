@@ -130,6 +130,7 @@ class GroupActor:
         self._deadline_ns = 0
         self._now_us = 0
         self._spare = 1
+        self._room: int | None = None
         self._tried = self._taken = 0
         self._open = False
 
@@ -148,10 +149,21 @@ class GroupActor:
         """See the class."""
         return self._spare <= 0
 
-    def begin_round(self, budget_us: int, row: Row, now_us: int, *, page_out: bool = True) -> None:
-        """Actions until the next call end after that time, pauses included; or none at all."""
+    def begin_round(
+        self,
+        budget_us: int,
+        row: Row,
+        now_us: int,
+        *,
+        page_out: bool = True,
+        room: int | None = None,
+    ) -> None:
+        """Actions until the next call end after that time, pauses included, or after about `room`
+        bytes; or none at all.
+        """
         self.took_ns = 0
         self._tried = self._taken = 0
+        self._room = room
         self._row = row
         self._now_us = now_us
         self._deadline_ns = self._clocks.wall_ns() + budget_us * 1_000
@@ -164,7 +176,7 @@ class GroupActor:
         scheme: int,
         process: Placement,  # noqa: ARG002 - it is about the cgroup
         region: Region,
-        ration: Ration | None = None,  # noqa: ARG002 - there is nothing to try first
+        ration: Ration | None = None,
     ) -> Applied:
         """See `algo.actor.Actor`. Of a region that no longer is what it was, nothing is taken."""
         slot, wish = self._row.at(region.start), self._wishes[scheme]
@@ -175,7 +187,7 @@ class GroupActor:
         if self._over():
             return _NOT_NOW
         begun_ns = self._clocks.cpu_ns()
-        done = self._take(slot, wish, region.size)
+        done = self._take(slot, wish, region.size, ration.left_ns if ration else None)
         self.cpu_ns += self._clocks.cpu_ns() - begun_ns
         self.took_ns += done.took_ns
         return done
@@ -185,13 +197,19 @@ class GroupActor:
 
     def _over(self) -> bool:
         late = self._clocks.wall_ns() >= self._deadline_ns
-        return late or self._spare <= 0 or not self._open
+        return late or self._left() <= 0 or not self._open
 
-    def _take(self, slot: Slot, wish: Wish, size: int) -> Applied:
+    def _left(self) -> int:
+        return self._spare if self._room is None else min(self._spare, self._room - self._taken)
+
+    def _take(self, slot: Slot, wish: Wish, size: int, time_ns: int | None) -> Applied:
         applied = tried = took_ns = 0
+        left = self._left()
         while tried < size and not self._over():
+            if applied >= left or (time_ns is not None and took_ns >= time_ns):
+                break
             begun_ns = self._clocks.wall_ns()
-            step = min(STEP_BYTES, size - tried, self._spare)
+            step = min(STEP_BYTES, size - tried, left - applied)
             taken, more = self._way.take(slot, wish, step)
             worked_ns = self._clocks.wall_ns() - begun_ns
             took_ns += worked_ns

@@ -42,7 +42,7 @@ from damos_agent.userspace.group_view import (
 )
 from damos_agent.userspace.memcg import MEMCG, CgroupAges
 from damos_agent.userspace.monitor_lock import MonitorLock
-from damos_agent.userspace.refault import Refaults
+from damos_agent.userspace.refault import SLOW_START, Refaults
 from damos_agent.userspace.schemes import Schemes, shape
 from damos_agent.userspace.settings import MAPPING_AGGR_US
 
@@ -256,7 +256,9 @@ class GroupContext:
         row = Row(self._slots)
         if pages_out(self.policy):
             self._look_at_refaults(now_us)
-        self._actor.begin_round(budget_us, row, now_us, page_out=not self.refaults.hold.why)
+        room = self.refaults.room(now_us)
+        may_go = not self.refaults.hold.why
+        self._actor.begin_round(budget_us, row, now_us, page_out=may_go, room=room)
         round_ = Round(
             self._actor,
             now_us,
@@ -310,6 +312,7 @@ class GroupContext:
             self._absent,
             actor.brake.held,
             self.refaults.hold.why if pages_out(self.policy) else "",
+            SLOW_START if self.refaults.is_slow else "",
             FUTILE if actor.futile else "",
             PROTECTED if actor.protected else "",
         ]

@@ -15,6 +15,9 @@ from damos_agent.model.damon import Placement
 from damos_agent.model.units import format_duration, format_share, human_size
 from damos_agent.userspace.effect import PAGE_BYTES
 
+SLOW_START: Final = (
+    "after a pause page-out starts slowly, with as much as may come back, twice that each minute"
+)
 MINUTE_US: Final = 60_000_000
 APART_US: Final = 2_000_000
 """Faults are looked at no more often than that."""
@@ -179,6 +182,11 @@ class Refaults:
     _budget: Budget | None = None
     _resumed_us: int = 0
     _out_since: int = 0
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether page-out goes on, but slowly."""
+        return bool(self.hold.times) and not self.hold.why
 
     def room(self, now_us: int) -> int | None:
         """Bytes that may be paged out now; None: as many as quotas allow.

@@ -23,6 +23,7 @@ from damos_agent.model.policy import (
 from damos_agent.model.userspace import IdleBytes
 from damos_agent.userspace.group_context import GroupContext, spacing_us
 from damos_agent.userspace.monitor_lock import MonitorLock
+from damos_agent.userspace.refault import SLOW_START
 from tests.userspace.contexting import run
 from tests.userspace.grouping import (
     ANON,
@@ -365,3 +366,21 @@ def test_blindly_not_without_a_quota_nor_to_observe_nor_for_a_part(blind: FakeCg
     alone = CgroupTarget("/work", descendants=False)
     with pytest.raises(UnsupportedError, match="cgroups below"):
         group_context(blind, group_policy(pageout(MIB), target=alone))
+
+
+def test_after_a_pause_for_refaults_it_starts_slowly(machine: FakeCgroups) -> None:
+    """As much as may come back, twice that in the next minute; `status` says so."""
+    machine.back = 2
+    context = group_context(machine, group_policy(pageout(16 * MIB), refaults_bp=100))
+    run(machine, context, 20)
+    assert context.refaults.hold.why
+    machine.back = 0
+    before = machine.taken_bytes()
+    run(machine, context, 60)
+    assert context.refaults.is_slow
+    assert SLOW_START in context.report().notes
+    budget = context.refaults._budget
+    assert budget is not None
+    slow = machine.taken_bytes() - before
+    assert 0 < slow <= 2 * budget.pages * 4096 + 8 * MIB
+    assert machine.bytes_of(ANON) > 40 * MIB
