@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import time
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from damos_agent.algo.ranges import intersect
 from damos_agent.host.filesystem import Filesystem
 from damos_agent.host.madvise import Advice, Advised, advise
 from damos_agent.host.move_pages import Moved, migrate
@@ -74,7 +74,13 @@ class Handle:
                 self._effects.fs, self._effects.roots, self.process.pid
             )
             self._read_ns = now_ns
-        return intersect((where,), self._touchable)
+        known = self._touchable
+        first = bisect_right(known, where.start, key=lambda item: item.end)
+        last = bisect_left(known, where.end, key=lambda item: item.start)
+        return tuple(
+            AddressRange(max(item.start, where.start), min(item.end, where.end))
+            for item in known[first:last]
+        )
 
     def drop_mappings(self) -> None:
         """Something was not as the mappings said: read them again before the next action."""
