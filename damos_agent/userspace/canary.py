@@ -222,18 +222,25 @@ class CanaryGate:
     ) -> Sequence[AddressRange]:
         """As much, of the ranges and beyond, as the canaries that are allowed can stand for."""
         size = most * PAGE_BYTES
-        if self._is_huge(handle, ranges):
+        if self._is_huge(handle, ranges, union((*ranges, *outlook.beyond))):
             size = min(max(outlook.trial_bytes // HUGE_BYTES, 1), _HUGE_UNITS) * HUGE_BYTES
         beyond = self.book.unknown(handle.process, outlook.beyond, now_us)
         return union(head((*ranges, *beyond), size * _BP // self.book.limits.share_bp))
 
-    def _is_huge(self, handle: Handle, ranges: Sequence[AddressRange]) -> bool:
-        """Whether the first page that is found in memory belongs to a huge one."""
+    def _is_huge(
+        self, handle: Handle, ranges: Sequence[AddressRange], around: Sequence[AddressRange]
+    ) -> bool:
+        """Whether the first page that is found in memory belongs to a huge one, inside `around`.
+
+        Not beyond: behind the stack there is no address space, and PAGEMAP_SCAN says EFAULT.
+        """
         for _ in range(_PEEKS):
             address = _pick(ranges, self._rng)
             if handle.reader.frames((address,))[0] is not None:
                 start = address // HUGE_BYTES * HUGE_BYTES
-                return bool(handle.reader.count(start, start + HUGE_BYTES).huge)
+                block = AddressRange(start, start + HUGE_BYTES)
+                whole = _is_whole(block, around)
+                return whole and bool(handle.reader.count(block.start, block.end).huge)
         return False
 
     def _draw(

@@ -43,6 +43,8 @@ class FakeWorld:
     calls: list[tuple[Advice, tuple[AddressRange, ...]]] = field(default_factory=list)
     slept_ns: int = 0
     call_ns: int = 5_000
+    top: int = 1 << 47
+    """Behind it there is no address space: to ask is EFAULT."""
     descriptors: int = 0
     stuck: set[int] = field(default_factory=set)
     frames_shown: bool = True
@@ -133,6 +135,8 @@ class FakeReader:
 
     def count(self, start: int, end: int) -> Residency:
         self._check()
+        if end > self.world.top:
+            raise OSError(14, "Bad address")
         pages = range(start, end, PAGE_BYTES)
         return Residency(
             sum(page in self.world.present for page in pages) * PAGE_BYTES,

@@ -185,3 +185,11 @@ def test_the_rate_of_canaries_is_told_when_it_holds_something_up() -> None:
     assert not machine.world.present
     machine.run(1)
     assert not machine.actor._gate.held_back
+
+
+def test_nothing_is_asked_behind_the_end_of_the_address_space() -> None:
+    """The stack ends there, in the middle of what could be a huge page."""
+    machine = Machine(128 << 10, size=MIB)
+    machine.world.top = START + MIB
+    machine.run(12)
+    assert not machine.world.present
