@@ -99,7 +99,11 @@ class FilteringActor:
         self, scheme: int, process: Placement, region: Region, ration: Ration | None
     ) -> Applied:
         pieces = cut(region)
-        done = [self._apply_piece(scheme, process, piece, ration) for piece in pieces]
+        done: list[Applied] = []
+        for piece in pieces:
+            done.append(self._apply_piece(scheme, process, piece, ration))
+            if ration is not None and ration.left_ns is not None:
+                ration = replace(ration, left_ns=max(ration.left_ns - done[-1].took_ns, 0))
         tried = sum(
             piece.size if one.tried is None else one.tried
             for piece, one in zip(pieces, done, strict=True)
@@ -110,6 +114,9 @@ class FilteringActor:
             sum(one.passed or 0 for one in done),
             touched=all(one.touched for one in done),
             tried=tried if tried < region.size else None,
+            begun=any(one.begun for one in done),
+            trial_bytes=sum(one.trial_bytes for one in done),
+            trial_ns=sum(one.trial_ns for one in done),
         )
 
     def _apply_piece(
@@ -117,6 +124,8 @@ class FilteringActor:
     ) -> Applied:
         """While there is time to ask; what has gone meanwhile is left alone."""
         counts = self._specs[scheme].action == Action.STAT
+        if ration is not None and ration.left_ns == 0:
+            return _NOT_NOW  # without asking, which makes pages old
         if not self._has_turn(scheme, process, piece):
             self.cut_short = True
             return _NOT_NOW

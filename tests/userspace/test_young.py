@@ -17,6 +17,7 @@ from damos_agent.model.policy import (
     Mode,
     Pattern,
     ProbeChoice,
+    Quota,
     Scheme,
     Userspace,
 )
@@ -134,6 +135,19 @@ def test_a_round_without_time_left_asks_no_more(machine: FakeMachine) -> None:
     assert 0 < report.schemes[0].sz_tried < 64 * MIB
     assert report.schemes[0].tried_bytes == 64 * MIB
     assert any("filter young" in note for note in report.notes)
+
+
+def test_the_quotas_time_is_that_of_all_pieces_together(machine: FakeMachine) -> None:
+    """Asking for one piece of 16 MiB takes 8 ms here: no other is asked for after it."""
+    machine.add(areas=[WHOLE])
+    machine.asking_ns = 2_000
+    quota = Quota(time_us=5_000, interval_us=60_000_000)
+    few = replace(SLOW, min_regions=3, max_regions=3)
+    scheme = replace(COLD, quota=quota)
+    context = page_context(machine, policy_of(scheme, mode=Mode.ENFORCE, monitoring=few))
+    while not machine.calls:
+        run(machine, context, 0.1)
+    assert sum(end - start for start, end in machine.asked) <= 16 * MIB
 
 
 def test_counting_takes_no_more_time_for_it_than_monitoring_may(machine: FakeMachine) -> None:
