@@ -32,7 +32,9 @@ AGES_US: Final = tuple(
 GAP_US: Final = 2 * _MINUTE_US
 """After so long without a look, what is seen is compared with nothing."""
 LEAST_SEEN_US: Final = 10 * _MINUTE_US
-_FADE_AGES: Final = 8
+FADE_US: Final = 2 * _HOUR_US
+"""Mean age of evidence in the long run: at least twice the oldest age, and not much more, or what
+happened once would count for ever."""
 _Z: Final = 1.645
 """One-sided 95 % point of the normal distribution."""
 MOST_BP: Final = 100 * _BP
@@ -54,6 +56,7 @@ class Totals:
 
 
 _NOTHING: Final = tuple(Totals() for _ in AGES_US)
+_NO_IDLE: Final = Idle()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ class History:
 
     now_us: int = 0
     began_us: int | None = None
-    idle: Idle = Idle()
+    idle: Idle = _NO_IDLE
     totals: tuple[Totals, ...] = _NOTHING
     cold: tuple[int, ...] = (0,) * len(AGES_US)
     active: float = 0.0
@@ -92,12 +95,6 @@ class Coldness:
     at_most_bp: int
     seen_us: int
     enough: bool
-
-
-def fade_us(age_us: int) -> int:
-    """The mean age of evidence about `age_us`: an hour, so that a phase change is remembered when
-    its like comes, or eight ages, so that there is any."""
-    return max(_HOUR_US, _FADE_AGES * age_us)
 
 
 def needed_us(age_us: int) -> int:
@@ -130,15 +127,13 @@ def observe(history: History, look: Look) -> History:
         bisect_left(AGES_US, apart_us),
         bisect_right(AGES_US, history.now_us - history.began_us),
     )
+    kept = exp(-apart_us / FADE_US)
     back = _at_or_over(changes.back)
     crossed = _crossed((*changes.stayed, *changes.back), history.began_us)
     totals = tuple(
-        _add(one, age_us, apart_us, back[i], crossed[i])
-        if i in told
-        else _add(one, age_us, apart_us)
-        for i, (age_us, one) in enumerate(zip(AGES_US, history.totals, strict=True))
+        _faded(one, kept, apart_us, back[i], crossed[i]) if i in told else _faded(one, kept)
+        for i, one in enumerate(history.totals)
     )
-    kept = exp(-apart_us / _HOUR_US)
     return History(
         look.now_us,
         history.began_us,
@@ -151,8 +146,8 @@ def observe(history: History, look: Look) -> History:
 
 
 def working_set_bytes(history: History) -> int:
-    """Bytes of regions with an access in the last aggregation before a look, on average over an
-    hour that fades out."""
+    """Bytes of regions with an access in the last aggregation before a look, on average over all
+    looks, which fade out."""
     return int(history.active / history.active_us) if history.active_us else 0
 
 
@@ -192,22 +187,19 @@ def estimate(history: History) -> tuple[Coldness, ...]:
 def _begun(history: History, look: Look) -> History:
     oldest_us = max((row.age_us for row in look.rows), default=0)
     began_us = (look.now_us - oldest_us) // _SECOND_US * _SECOND_US
-    changes = compare(Idle(), look.now_us, look)
+    changes = compare(_NO_IDLE, look.now_us, look)
     cold = _cold(changes, look.now_us)
     totals, active, active_us = history.totals, history.active, history.active_us
     return History(look.now_us, began_us, changes.idle, totals, cold, active, active_us)
 
 
-def _add(
-    one: Totals, age_us: int, apart_us: int, back: int = 0, crossed: int | None = None
-) -> Totals:
-    """`crossed` is None where nothing was to be learned."""
-    kept = exp(-apart_us / fade_us(age_us))
+def _faded(one: Totals, kept: float, seen_us: int = 0, back: int = 0, crossed: int = 0) -> Totals:
+    """What is left of it, and what is new."""
     return Totals(
-        one.seen_us * kept + (0 if crossed is None else apart_us),
+        one.seen_us * kept + seen_us,
         one.back * kept + back,
         one.squares * kept * kept + back * back,
-        one.crossed * kept + (crossed or 0),
+        one.crossed * kept + crossed,
     )
 
 
@@ -239,7 +231,8 @@ def _crossed(changes: Iterable[Change], began_us: int) -> list[int]:
 
 def _cold(changes: Changes, now_us: int) -> tuple[int, ...]:
     idle = (
-        (bisect_right(AGES_US, now_us - piece[4]), piece[2] - piece[1]) for piece in changes.pieces
+        (bisect_right(AGES_US, now_us - piece[4] * _SECOND_US), piece[2] - piece[1])
+        for piece in changes.pieces
     )
     return tuple(_suffix_sums(idle))
 

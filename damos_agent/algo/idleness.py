@@ -14,7 +14,9 @@ from typing import Final
 _SECOND_US: Final = 1_000_000
 _MOST_PIECES: Final = 1_024
 """Kept of one policy; beyond that, neighbours of about the same age become one."""
-_MOST_APART_US: Final = 86_400 * _SECOND_US
+_MOST_APART_S: Final = 86_400
+_MOST_AGE_S: Final = 255
+"""Beyond that ages are not told apart; numbers up to 256 take no room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,8 @@ class Row:
     """A region: [start, end) in bytes of target number `target`.
 
     `access_bp`: share of checks that found an access; `age_us`: how long it has been like that.
-    Whoever takes a target's place needs another number. Leave out regions whose checks told nothing.
+    Whoever takes a target's place needs another number. Leave out regions of which checks told
+    nothing.
     """
 
     target: int
@@ -52,18 +55,19 @@ class Idle:
     """Memory in which no access was seen, in columns, ascending: a thousand objects would take
     twice the room.
 
-    `ages_us`: as DAMON tells them, `sinces_us`: idle at least since then; both in whole seconds.
+    `ages_s`: seconds, as DAMON tells them, up to `_MOST_AGE_S`; `sinces_s`: idle since then, at
+    least.
     """
 
     targets: tuple[int, ...] = ()
     starts: tuple[int, ...] = ()
     ends: tuple[int, ...] = ()
-    ages_us: tuple[int, ...] = ()
-    sinces_us: tuple[int, ...] = ()
+    ages_s: tuple[int, ...] = ()
+    sinces_s: tuple[int, ...] = ()
 
 
 Piece = tuple[int, int, int, int, int]
-"""Target, start, end, age_us, since_us: a row of `Idle`."""
+"""Target, start, end, age_s, since_s: a row of `Idle`."""
 
 Change = tuple[int, int, int, int]
 """So many bytes, idle since then, for so long at the last look, for so long at this one or, where
@@ -83,7 +87,11 @@ class Changes:
     @property
     def idle(self) -> Idle:
         """To be kept until the next look."""
-        return Idle(*zip(*_bounded(self.pieces), strict=True)) if self.pieces else Idle()
+        if not self.pieces:
+            return Idle()
+        targets, starts, ends, ages, sinces = zip(*_bounded(self.pieces), strict=True)
+        once = {since: since for since in sinces}
+        return Idle(targets, starts, ends, ages, tuple(once[since] for since in sinces))
 
 
 def compare(idle: Idle, last_us: int, look: Look) -> Changes:
@@ -108,8 +116,7 @@ def compare(idle: Idle, last_us: int, look: Look) -> Changes:
         touched = row.access_bp > 0 or age_us < min(old_age_us, apart_us)
         if touched:
             back = (size, since_us, before_us, max(at_us, last_us) - since_us)
-            reached_us = old_age_us + _SECOND_US + apart_us
-            if row.access_bp or acting_us is None or reached_us < acting_us:
+            if row.access_bp or not _may_be_acted(old_age_us + apart_us, acting_us):
                 changes.back.append(back)
                 if not row.access_bp:
                     _add(changes.pieces, row.target, start, end, age_us, at_us)
@@ -122,25 +129,31 @@ def compare(idle: Idle, last_us: int, look: Look) -> Changes:
     return changes
 
 
+def _may_be_acted(age_us: int, acting_us: int | None) -> bool:
+    if acting_us is None:
+        return False
+    return age_us + _SECOND_US >= min(acting_us, _MOST_AGE_S * _SECOND_US)
+
+
 def _not_acted(doubtful: list[Change], acted: int) -> Iterable[Change]:
     total = sum(size for size, *_ in doubtful)
     left = max(total - acted, 0)
-    return ((size * left // total, *rest) for size, *rest in doubtful) if left else ()
+    return ((c[0] * left // total, *c[1:]) for c in doubtful) if left else ()
 
 
 def _overlaps(idle: Idle, rows: Iterable[Row]) -> Iterable[tuple[Row, int, int, int, int | None]]:
-    """Each row in parts: [start, end), its last age and since when it was idle, None: it was not."""
-    old = zip(idle.targets, idle.starts, idle.ends, idle.ages_us, idle.sinces_us, strict=True)
+    """Rows in parts: [start, end), then the age at the last look and since when idle, if it was."""
+    old = zip(idle.targets, idle.starts, idle.ends, idle.ages_s, idle.sinces_s, strict=True)
     piece = next(old, None)
     for row in sorted(rows, key=attrgetter("target", "start")):
         at, end = row.start, row.end
         while piece is not None and (piece[0], piece[1]) < (row.target, end):
-            target, first, last, age_us, since_us = piece
+            target, first, last, age_s, since_s = piece
             if target == row.target and last > at:
                 if first > at:
                     yield row, at, first, 0, None
                     at = first
-                yield row, at, min(last, end), age_us, since_us
+                yield row, at, min(last, end), age_s * _SECOND_US, since_s * _SECOND_US
                 at = min(last, end)
                 if last > end:
                     break
@@ -152,34 +165,33 @@ def _overlaps(idle: Idle, rows: Iterable[Row]) -> Iterable[tuple[Row, int, int, 
 def _add(
     pieces: list[Piece], target: int, start: int, end: int, age_us: int, since_us: int
 ) -> None:
-    """Down to whole seconds, so that neighbours are alike: less of an age, more of idleness."""
-    age_us -= age_us % _SECOND_US
-    since_us -= since_us % _SECOND_US
+    """In whole seconds, so that neighbours are alike: less of an age, more of idleness."""
+    age_s, since_s = min(age_us // _SECOND_US, _MOST_AGE_S), since_us // _SECOND_US
     if pieces:
         before = pieces[-1]
         if before[2] == start and before[0] == target:
             start = before[2]  # the same object takes no room of its own
-            if before[3] == age_us and before[4] == since_us:
-                pieces[-1] = (target, before[1], end, age_us, since_us)
+            if before[3] == age_s and before[4] == since_s:
+                pieces[-1] = (target, before[1], end, age_s, since_s)
                 return
-    pieces.append((target, start, end, age_us, since_us))
+    pieces.append((target, start, end, age_s, since_s))
 
 
 def _bounded(pieces: list[Piece]) -> list[Piece]:
-    apart_us = _SECOND_US
-    while len(pieces) > _MOST_PIECES and apart_us <= _MOST_APART_US:
-        pieces = _thinned(pieces, apart_us)
-        apart_us *= 2
+    apart_s = 1
+    while len(pieces) > _MOST_PIECES and apart_s <= _MOST_APART_S:
+        pieces = _thinned(pieces, apart_s)
+        apart_s *= 2
     return pieces
 
 
-def _thinned(pieces: list[Piece], apart_us: int) -> list[Piece]:
+def _thinned(pieces: list[Piece], apart_s: int) -> list[Piece]:
     """Joined neighbours count as idle as the more idle one, so that a return weighs more."""
     kept = pieces[:1]
     for piece in pieces[1:]:
-        target, start, end, age_us, since_us = kept[-1]
-        if target == piece[0] and end == piece[1] and abs(since_us - piece[4]) <= apart_us:
-            kept[-1] = (target, start, piece[2], min(age_us, piece[3]), min(since_us, piece[4]))
+        target, start, end, age_s, since_s = kept[-1]
+        if target == piece[0] and end == piece[1] and abs(since_s - piece[4]) <= apart_s:
+            kept[-1] = (target, start, piece[2], min(age_s, piece[3]), min(since_s, piece[4]))
         else:
             kept.append(piece)
     return kept
