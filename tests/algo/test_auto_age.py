@@ -23,7 +23,19 @@ from damos_agent.algo.coldness import AGES_US, Coldness, needed_us
 from damos_agent.algo.idleness import Row
 from damos_agent.model.codec import decode, encode
 from damos_agent.model.policy import Pattern, Quota
-from tests.algo.workload import HOUR, MIB, MINUTE, SECOND, Machine, Run, cold, every, hot, layout
+from tests.algo.workload import (
+    HOUR,
+    MIB,
+    MINUTE,
+    SECOND,
+    Machine,
+    Monitor,
+    Run,
+    cold,
+    every,
+    hot,
+    layout,
+)
 
 TEN_S, FIFTEEN_S, TWENTY_S = AGES_US[:3]
 HOLD_US = 10 * MINUTE
@@ -151,6 +163,13 @@ def test_memory_needed_every_so_often_settles_it_above_that(period: int, acting:
     assert run.choice.age_us in above[:2]
     assert len(run.changes) <= 2
     assert machine.paged_back == 0
+
+
+def test_through_damons_eyes_it_settles_there_too() -> None:
+    machine = Machine(layout((400, hot), (100, every(60)), (500, cold)))
+    run = Run().watch(Monitor(machine, min_regions=10), 3_600)
+    assert run.choice.age_us in (60 * SECOND, 90 * SECOND)
+    assert len(run.changes) == 1
 
 
 @pytest.mark.parametrize("acting", [False, True])

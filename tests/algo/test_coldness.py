@@ -7,7 +7,7 @@ import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from random import Random
 
 import pytest
@@ -39,6 +39,7 @@ from tests.algo.workload import (
     SECOND,
     Block,
     Machine,
+    Monitor,
     Run,
     bytes_of,
     cold,
@@ -395,3 +396,16 @@ def test_pages_are_whole_in_the_simulator() -> None:
     look = Machine(layout((3, cold))).look()
     assert bytes_of(look.rows) == 3 * MIB
     assert all(row.start % PAGE == 0 for row in look.rows)
+
+
+@pytest.mark.parametrize(("min_regions", "rel"), [(10, 0.6), (100, 0.02)])
+def test_through_damons_eyes_it_is_not_less_than_the_truth(min_regions: int, rel: float) -> None:
+    """Ten stripes of hot memory, of some needed each minute, and of cold. Where regions are coarse
+    more seems to come back than does, never less."""
+    stripes = (((40, hot), (10, every(60, 6 * n)), (50, cold)) for n in range(10))
+    machine = Machine(layout(*chain.from_iterable(stripes)))
+    run = Run().watch(Monitor(machine, min_regions), 1_500)
+    for age_us in (10 * SECOND, 30 * SECOND):
+        truth = machine.true_back[age_us] * 60 / 1_500
+        found = run.of(age_us).back_bytes_per_minute
+        assert truth * 0.98 <= found <= truth * (1 + rel)

@@ -10,6 +10,10 @@ from random import Random
 from damos_agent.algo.auto_age import Choice, choose
 from damos_agent.algo.coldness import AGES_US, Coldness, History, estimate, observe
 from damos_agent.algo.idleness import Look, Row
+from damos_agent.algo.merge import merge_to_limit, size_limit
+from damos_agent.algo.region import Region
+from damos_agent.algo.sampling import roll
+from damos_agent.algo.split import enforce_min, split
 
 MIB = 1 << 20
 SECOND = 1_000_000
@@ -130,17 +134,86 @@ class Run:
         """Look every so often; `acting`: what is chosen is done."""
         for second in range(1, seconds + 1):
             machine.window()
-            if second % apart:
-                continue
-            self.history = observe(self.history, machine.look())
-            chosen = choose(self.choice, self.estimates, machine.now * SECOND)
-            if chosen.age_us != self.choice.age_us:
-                self.changes.append((machine.now, chosen.age_us))
-            self.choice = chosen
-            if acting:
-                machine.acting_us = chosen.age_us
+            if second % apart == 0:
+                self.see(machine.look())
+                if acting:
+                    machine.acting_us = self.choice.age_us
         return self
+
+    def watch(self, monitor: Monitor, seconds: int, apart: int = 5) -> Run:
+        """The same through DAMON's eyes."""
+        for second in range(1, seconds + 1):
+            monitor.window()
+            if second % apart == 0:
+                self.see(monitor.look())
+        return self
+
+    def see(self, look: Look) -> None:
+        self.history = observe(self.history, look)
+        chosen = choose(self.choice, self.estimates, look.now_us)
+        if chosen.age_us != self.choice.age_us:
+            self.changes.append((look.now_us // SECOND, chosen.age_us))
+        self.choice = chosen
 
 
 def bytes_of(rows: Iterable[Row]) -> int:
     return sum(row.end - row.start for row in rows)
+
+
+SAMPLES = 20
+
+
+@dataclass(slots=True)
+class Monitor:
+    """DAMON as it is, over a machine: checks at random, regions that merge and split, and ages that
+    are averages. Windows of a second.
+    """
+
+    machine: Machine
+    min_regions: int
+    rng: Random = field(default_factory=lambda: Random(1))
+    regions: list[Region] = field(default_factory=list)
+    count: int = 0
+
+    def window(self) -> None:
+        self.machine.window()
+        blocks = self.machine.blocks
+        start, end = blocks[0].start, blocks[-1].start + blocks[-1].size
+        limit = size_limit(end - start, self.min_regions, PAGE)
+        regions = self.regions or enforce_min([Region(start, end)], limit)
+        if self.regions:
+            roll(regions)
+            self.count, before = len(regions), self.count
+            (regions,) = split(
+                [regions],
+                max_nr=1_000,
+                min_unit=PAGE,
+                previous_count=before,
+                rotation=self.machine.now,
+                rng=self.rng,
+            )
+        for region in regions:
+            region.nr_accesses = self._hits(region)
+        most = max(region.nr_accesses for region in regions)
+        (merged,) = merge_to_limit(
+            [regions], max_nr=1_000, threshold=most // 10, samples=SAMPLES, size_limit=limit
+        )
+        self.regions = enforce_min(merged, limit)
+
+    def _hits(self, region: Region) -> int:
+        accessed = 0
+        for block in self.machine.blocks:
+            if block.hot and block.start < region.end and region.start < block.start + block.size:
+                end = min(region.end, block.start + block.size)
+                accessed += end - max(region.start, block.start)
+        if accessed in (0, region.size):
+            return SAMPLES * (accessed > 0)
+        share = accessed / region.size
+        return sum(self.rng.random() < share for _ in range(SAMPLES))
+
+    def look(self) -> Look:
+        rows = tuple(
+            Row(0, r.start, r.end, r.nr_accesses * 10_000 // SAMPLES, r.age * SECOND)
+            for r in self.regions
+        )
+        return Look(self.machine.now * SECOND, rows)
