@@ -115,7 +115,8 @@ def observe(history: History, look: Look) -> History:
     """The history with one look more.
 
     Ages shorter than the time since the last look learn nothing of it: two touches may look like
-    one. Nor do ages longer than anybody has been looking.
+    one. Nor do ages longer than anybody has been looking: what was idle all that time would go
+    once, and is no flow.
     """
     apart_us = look.now_us - history.now_us
     if history.began_us is None or not 0 <= apart_us <= GAP_US:
@@ -129,7 +130,7 @@ def observe(history: History, look: Look) -> History:
     )
     kept = exp(-apart_us / FADE_US)
     back = _at_or_over(changes.back)
-    crossed = _crossed((*changes.stayed, *changes.back), history.began_us)
+    crossed = _crossed((*changes.stayed, *changes.back))
     totals = tuple(
         _faded(one, kept, apart_us, back[i], crossed[i]) if i in told else _faded(one, kept)
         for i, one in enumerate(history.totals)
@@ -214,18 +215,16 @@ def _bound(one: Totals) -> float:
 def _at_or_over(changes: Iterable[Change]) -> list[int]:
     """Bytes by the age they reached, and by all younger ones."""
     return _suffix_sums(
-        (bisect_right(AGES_US, reached_us), size) for size, _, _, reached_us in changes
+        (bisect_right(AGES_US, reached_us), size) for size, _, reached_us in changes
     )
 
 
-def _crossed(changes: Iterable[Change], began_us: int) -> list[int]:
-    """Bytes that passed each age. What was idle all the time since anybody looked is no flow: it
-    would go once."""
+def _crossed(changes: Iterable[Change]) -> list[int]:
+    """Bytes that passed each age."""
     steps = [0] * (len(AGES_US) + 1)
-    for size, since_us, before_us, reached_us in changes:
-        if since_us > began_us:
-            steps[bisect_right(AGES_US, before_us)] += size
-            steps[bisect_right(AGES_US, reached_us)] -= size
+    for size, before_us, reached_us in changes:
+        steps[bisect_right(AGES_US, before_us)] += size
+        steps[bisect_right(AGES_US, reached_us)] -= size
     return list(accumulate(steps))[:-1]
 
 

@@ -69,9 +69,9 @@ class Idle:
 Piece = tuple[int, int, int, int, int]
 """Target, start, end, age_s, since_s: a row of `Idle`."""
 
-Change = tuple[int, int, int, int]
-"""So many bytes, idle since then, for so long at the last look, for so long at this one or, where
-they were touched, when that happened: at the latest, so never less than true."""
+Change = tuple[int, int, int]
+"""So many bytes, idle for so long (µs) at the last look, and for so long at this one or, where they
+were touched, when that happened: at the latest, so never less than true."""
 
 
 @dataclass(slots=True)
@@ -115,14 +115,14 @@ def compare(idle: Idle, last_us: int, look: Look) -> Changes:
         before_us = last_us - since_us
         touched = row.access_bp > 0 or age_us < min(old_age_us, apart_us)
         if touched:
-            back = (size, since_us, before_us, max(at_us, last_us) - since_us)
+            back = (size, before_us, max(at_us, last_us) - since_us)
             if row.access_bp or not _may_be_acted(old_age_us + apart_us, acting_us):
                 changes.back.append(back)
                 if not row.access_bp:
                     _add(changes.pieces, row.target, start, end, age_us, at_us)
                 continue
             doubtful.append(back)
-        changes.stayed.append((size, since_us, before_us, look.now_us - since_us))
+        changes.stayed.append((size, before_us, look.now_us - since_us))
         kept_us = since_us if touched else min(since_us, at_us)
         _add(changes.pieces, row.target, start, end, age_us, kept_us)
     changes.back += _not_acted(doubtful, look.acted_bytes)

@@ -83,6 +83,14 @@ def test_first_choice(estimates: tuple[Coldness, ...], age_us: int | None, reaso
     assert (found.age_us, found.reason) == (age_us, reason)
 
 
+def test_what_may_well_come_back_counts_not_what_did() -> None:
+    unsure = tuple(replace(one, back_bp=0) for one in of(21, 20, 0))
+    assert choose(Choice(), unsure, HOUR).age_us == FIFTEEN_S
+    assert choose(Choice(TEN_S, Reason.OK, moves=1), unsure, HOUR).age_us == FIFTEEN_S
+    state = Choice(TWENTY_S, Reason.OK, moves=1)
+    assert after(state, tuple(replace(one, back_bp=0) for one in of(21, 15, 0)), 0, HOUR) == state
+
+
 def test_to_an_older_age_at_once_and_to_none_if_there_is_none_known() -> None:
     state = Choice(TEN_S, Reason.OK, moves=1)
     assert choose(state, of(21, 20, 0), HOUR).age_us == FIFTEEN_S

@@ -70,7 +70,7 @@ def between(
 
 def ages(changes: Sequence[Change]) -> list[tuple[int, float]]:
     """Bytes, and the idle age they reached, in seconds."""
-    return sorted((size, reached_us / SECOND) for size, _, _, reached_us in changes)
+    return sorted((size, reached_us / SECOND) for size, _, reached_us in changes)
 
 
 @dataclass(frozen=True)
@@ -315,6 +315,33 @@ def test_evidence_fades_and_lasts_long_enough() -> None:
     assert all(2 * needed_us(age_us) <= FADE_US for age_us in AGES_US)
     assert needed_us(10 * SECOND) == LEAST_SEEN_US
     assert needed_us(HOUR) == HOUR
+
+
+@given(
+    st.lists(
+        st.builds(
+            Totals,
+            seen_us=st.floats(0, FADE_US),
+            back=st.floats(1, 1e12),
+            squares=st.floats(1, 1e22),
+            crossed=st.floats(0, 1e12),
+        ),
+        min_size=len(AGES_US),
+        max_size=len(AGES_US),
+    )
+)
+def test_nor_does_any_whatever_has_faded_out(totals: list[Totals]) -> None:
+    found = estimate(History(totals=tuple(totals), active=1e18, active_us=1.0))
+    for young, old in pairwise(found):
+        assert old.flow_bytes_per_s <= young.flow_bytes_per_s
+        assert old.back_bytes_per_minute <= young.back_bytes_per_minute
+        assert old.at_most_bp <= young.at_most_bp
+        assert young.back_bp <= young.at_most_bp
+
+
+def test_what_was_idle_from_the_start_is_no_flow() -> None:
+    run = Run().go(Machine(layout((100, hot), (500, cold))), 600)
+    assert {one.flow_bytes_per_s for one in run.estimates} == {0}
 
 
 def test_few_returns_prove_less_than_many() -> None:
