@@ -1,8 +1,9 @@
 """How much memory is cold at each age, and how much of it would be needed again. Pure.
 
 Before anything is paged out: memory touched after having been idle for a time would have been a
-refault under each age up to that. All of a region that shows an access counts, though one page of
-it may be all that was touched: never too little, often too much.
+refault under each age up to that. All of a region that was touched counts, though it may have been
+one page at its border: rather too much than too little, and by far too much where regions are
+large, since DAMON's borders never rest.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ _NO_IDLE: Final = Idle()
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What is kept of all looks; a few dozen bytes per idle region, bounded.
+    """What is kept of all looks; a hundred bytes per piece of idle memory.
 
     `now_us`: of the last look. `began_us`: nobody has been looking for longer than that, None
     before the first look and when monitoring began anew. `idle`: at the last look. `totals` and

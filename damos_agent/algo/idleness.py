@@ -100,7 +100,8 @@ def compare(idle: Idle, last_us: int, look: Look) -> Changes:
     Touched is what shows accesses, or an age less than the time between the looks and less than
     before: where the monitor lost time ages only lag, and that is no touch. An age that an action
     may have made 0 is doubtful. Of all doubtful bytes those count as touched that schemes have not
-    tried; they are taken to be out, so idle goes on.
+    tried; they are taken to be out, so idle goes on. What is touched for a moment soon after an
+    action, before its age reaches the time between looks, may be missed.
     """
     changes, doubtful = Changes(), []
     apart_us = look.now_us - last_us
