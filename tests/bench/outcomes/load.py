@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A workload of patterns.py as a process: `python -m tests.bench.outcomes.load NAME SECONDS GROUP`.
+
+Its work is fixed: so many steps, in each of which the same memory is touched. A step is due every
+half second, and a late one is made up for, never left out. How long the steps took is told.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import sys
+from dataclasses import dataclass
+
+from tests.bench.outcomes import protocol
+from tests.bench.outcomes.patterns import PATTERNS, Pattern, Piece
+from tests.tlb import forget_translations
+
+MIB = 1 << 20
+_LINE, _PAGE = 64, 4096
+_ONES = bytes([1]) * (MIB // _PAGE)
+DIRECTORY = "/mnt/bench"
+"""Where files lie: on a block device, so that their pages are cache as anywhere."""
+
+
+@dataclass(slots=True)
+class Memory:
+    """The areas of a pattern, and how much of each has been filled."""
+
+    areas: dict[str, mmap.mmap]
+    filled: dict[str, int]
+
+    def fill(self, area: str, up_to: int) -> None:
+        """That many MiB exist."""
+        mapped = self.areas[area]
+        for number in range(self.filled[area], up_to):
+            mapped[number * MIB : (number + 1) * MIB] = _content()
+        self.filled[area] = max(self.filled[area], up_to)
+
+    def touch(self, piece: Piece, *, write: bool) -> None:
+        """Read every cache line, and write to every page."""
+        self.fill(piece.area, piece.end)
+        mapped = self.areas[piece.area]
+        for number in range(piece.start, piece.end):
+            start, end = number * MIB, (number + 1) * MIB
+            for _ in range(piece.passes):
+                _ = mapped[start:end:_LINE]
+            if write:
+                mapped[start:end:_PAGE] = _ONES
+
+
+def _content() -> bytes:
+    """Compresses to about half, so that zram has something honest to do; no two pages alike."""
+    text = b"0123456789abcdef" * 128
+    noise = os.urandom(MIB // 2)
+    return b"".join(text + noise[at : at + 2048] for at in range(0, MIB // 2, 2048))
+
+
+def allocate(pattern: Pattern) -> Memory:
+    areas = {}
+    for name, size in pattern.areas.items():
+        if name in pattern.files:
+            areas[name] = _file(name, size * MIB)
+        else:
+            areas[name] = mmap.mmap(
+                -1, size * MIB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+            )
+    memory = Memory(areas, dict.fromkeys(areas, 0))
+    for name, size in pattern.areas.items():
+        memory.fill(name, pattern.filled.get(name, size))
+        if name in pattern.files:
+            areas[name].flush()
+    return memory
+
+
+def _file(name: str, size: int) -> mmap.mmap:
+    descriptor = os.open(f"{DIRECTORY}/{name}", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        os.ftruncate(descriptor, size)
+        return mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED)
+    finally:
+        os.close(descriptor)
+
+
+def address(mapped: mmap.mmap) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(mapped))
+
+
+def main() -> None:
+    name, seconds, group = sys.argv[1], float(sys.argv[2]), sys.argv[3]
+    protocol.enter(group, os.getpid())
+    pattern = PATTERNS[name]
+    memory = allocate(pattern)
+
+    def step(number: int) -> None:
+        for piece in pattern.touched(number * pattern.step_s, seconds):
+            memory.touch(piece, write=piece.area not in pattern.files)
+        forget_translations()
+
+    # Both caches and translations are as in the run when it begins.
+    step(0)
+    protocol.ready(os.getpid())
+    steps = pattern.steps or round(seconds / pattern.step_s)
+    took = protocol.run(step, steps, 0.0 if pattern.steps else pattern.step_s)
+    cold = [
+        (base + piece.start * MIB, base + piece.end * MIB)
+        for piece in pattern.cold
+        for base in (address(memory.areas[piece.area]),)
+    ]
+    protocol.done(took, cold, sum(end - start for start, end in cold))
+
+
+if __name__ == "__main__":
+    main()
