@@ -92,7 +92,7 @@ VARIANTS: Final = (
     Variant("damo PSI", "the same, with goal some_mem_psi_us 10000"),
     Variant(
         "DAMON_RECLAIM",
-        "the kernel's module, its defaults, quota_mem_pressure_us 1000, watermarks never in the way",
+        "the kernel's module by its defaults, but quota_mem_pressure_us 1000 and no watermarks",
     ),
     Variant(
         "senpai",

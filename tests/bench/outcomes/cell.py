@@ -197,7 +197,7 @@ def _reclaimed(pid: int, outcome: dict[str, Any]) -> int:
     """Of a load that cannot name the addresses of its cold memory, what is swapped at all."""
     if outcome["cold"]:
         return meter.reclaimed_bytes(pid, [(a, b) for a, b in outcome["cold"]])
-    return min(meter.swapped_bytes(pid), outcome["cold_bytes"])
+    return min(meter.swapped_bytes(pid), int(outcome["cold_bytes"]))
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ class Memory:
         """That many MiB exist."""
         mapped = self.areas[area]
         for number in range(self.filled[area], up_to):
-            mapped[number * MIB : (number + 1) * MIB] = _content()
+            mapped[number * MIB : (number + 1) * MIB] = _content(number)
         self.filled[area] = max(self.filled[area], up_to)
 
     def touch(self, piece: Piece, *, write: bool) -> None:
@@ -50,11 +50,15 @@ class Memory:
                 mapped[start:end:_PAGE] = _ONES
 
 
-def _content() -> bytes:
+_TEXT = b"0123456789abcdef" * 128
+_NOISE = os.urandom(MIB)
+
+
+def _content(number: int) -> bytes:
     """Compresses to about half, so that zram has something honest to do; no two pages alike."""
-    text = b"0123456789abcdef" * 128
-    noise = os.urandom(MIB // 2)
-    return b"".join(text + noise[at : at + 2048] for at in range(0, MIB // 2, 2048))
+    first = number * MIB // _PAGE
+    offsets = (page * 1009 % (MIB - 2048) for page in range(first, first + MIB // _PAGE))
+    return b"".join(_TEXT + _NOISE[at : at + 2048] for at in offsets)
 
 
 def allocate(pattern: Pattern) -> Memory:
@@ -63,9 +67,7 @@ def allocate(pattern: Pattern) -> Memory:
         if name in pattern.files:
             areas[name] = _file(name, size * MIB)
         else:
-            areas[name] = mmap.mmap(
-                -1, size * MIB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-            )
+            areas[name] = mmap.mmap(-1, size * MIB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     memory = Memory(areas, dict.fromkeys(areas, 0))
     for name, size in pattern.areas.items():
         memory.fill(name, pattern.filled.get(name, size))

@@ -37,7 +37,7 @@ def parse_counters(vmstat: str) -> dict[str, int]:
 
 def parse_zram_mib(mm_stat: str) -> float:
     """All memory that a zram device takes, from its mm_stat (the third number)."""
-    return int(mm_stat.split()[2]) / MIB
+    return int(mm_stat.split(maxsplit=3)[2]) / MIB
 
 
 def parse_pss_mib(smaps_rollup: str) -> float:
@@ -49,7 +49,7 @@ def parse_pss_mib(smaps_rollup: str) -> float:
 
 def parse_run_s(schedstat: str) -> float:
     """The time that a task has run, from its schedstat."""
-    return int(schedstat.split()[0]) / 1e9
+    return int(schedstat.split(maxsplit=1)[0]) / 1e9
 
 
 def counters() -> dict[str, int]:

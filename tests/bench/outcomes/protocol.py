@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 PHASES = 10
@@ -48,7 +49,7 @@ def run(step: Callable[[int], None], steps: int, step_s: float) -> list[float]:
 def phases(steps_s: Sequence[float]) -> list[float]:
     """The work of each tenth of the steps."""
     borders = [len(steps_s) * number // PHASES for number in range(PHASES + 1)]
-    return [sum(steps_s[a:b]) for a, b in zip(borders, borders[1:], strict=False)]
+    return [sum(steps_s[a:b]) for a, b in pairwise(borders)]
 
 
 def _say(what: dict[str, object]) -> None:
