@@ -9,10 +9,10 @@ READY := $(VENV)/installed
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-unit test-lab test-idle check lab bench schema docs wheel clean
+.PHONY: help venv demo test test-unit test-lab test-idle check lab bench bench-outcomes schema docs wheel clean
 
 help: ## this list
-	@sed -n 's/^\([a-z -]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z -]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 $(READY): pyproject.toml .ci/venv
 	@.ci/venv $(VENV)
@@ -49,6 +49,9 @@ lab: $(READY) ## a shell on a real kernel: make lab KERNEL=6.12; or RUN='uname -
 
 bench: $(READY) ## figures: memory, CPU, latency, writes, accuracy, savings (root)
 	@$(PY) -m tests.bench
+
+bench-outcomes: $(READY) ## what reclaim saves and costs, beside damo and others: docs/benchmarks/ (root)
+	@$(PY) -m tests.bench.outcomes
 
 schema docs: $(READY) ## generate schemas/ and the reference pages in docs/
 	$(PY) -m damos_agent.config.schema schemas

@@ -20,7 +20,7 @@ NOISE_MIB: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """`met` is None where nothing was measured that could tell. Judged is what is shown, rounded."""
+    """`met` is None where nothing was measured that could tell. Judged is what is shown."""
 
     text: str
     met: bool | None
