@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +25,8 @@ from tests.bench.outcomes import catalogue, page, pareto, programs, results
 from tests.bench.outcomes.cell import Request
 from tests.bench.outcomes.results import Cell
 
-DIRECTORY = Path(__file__).parents[3] / "docs/benchmarks"
+PROJECT = Path(__file__).parents[3]
+DIRECTORY = PROJECT / "docs/benchmarks"
 Wanted = tuple[str, str, int]
 """A workload, a variant, and the number of the run."""
 
@@ -91,7 +93,20 @@ def _measured(options: argparse.Namespace, cells: Sequence[Cell]) -> Iterator[Ce
             # One cell that cannot be measured must not cost the others.
             tell(f"{workload} under {variant} failed: {error}")
             continue
-        yield Cell(options.kernel, seconds, workload, variant, run, told)
+        figures = {"date": datetime.now(UTC).date().isoformat(), "revision": _revision(), **told}
+        yield Cell(options.kernel, seconds, workload, variant, run, figures)
+
+
+def _revision() -> str:
+    """What is measured: the commit, if this is a clone."""
+    words = ["git", "describe", "--always", "--dirty"]
+    done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def _span(words: Iterable[str]) -> str:
+    """All of them, each once."""
+    return " and ".join(dict.fromkeys(words)) or "unknown"
 
 
 def _ordered(cells: Sequence[Cell]) -> list[Cell]:
@@ -121,7 +136,8 @@ def _render(options: argparse.Namespace, cells: Sequence[Cell]) -> None:
         return
     made = page.Made(
         f"python -m tests.bench.outcomes --runs {1 + max(one.run for one in mine)}",
-        datetime.now(UTC).date().isoformat(),
+        _span(one.figures["date"] for one in mine),
+        _span(one.figures["revision"] for one in mine if one.variant == catalogue.OURS),
         options.kernel,
         options.seconds,
     )

@@ -72,7 +72,7 @@ WORKLOADS: Final = (
     ),
     Workload(
         "redis",
-        "redis-server with 120 000 values of 2 KiB, of which a fifth is asked for, skewed",
+        "redis-server with 60 000 values of 4 KiB, of which a fifth is asked for, skewed",
         (Member("redis"),),
     ),
     Workload(

@@ -29,10 +29,11 @@ HEAD = (
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """How, when and for how long the cells were measured."""
+    """How, when and for how long the cells were measured, and of which commit the agent was."""
 
     command: str
     date: str
+    revision: str
     kernel: str
     seconds: float
 
@@ -61,6 +62,7 @@ def _words(made: Made) -> dict[str, str]:
     return {
         "command": made.command,
         "date": made.date,
+        "revision": made.revision,
         "kernel": made.kernel,
         "seconds": f"{made.seconds:g}",
         "variants": variants,
@@ -156,5 +158,5 @@ before it, and its start-up is not counted. Figures are medians, with lowest and
 {variants}
 
 damo and senpai are told the very processes or groups, the agent the group above them; DAMON_RECLAIM
-looks at all memory.
+looks at all memory. The agent is of commit {revision}.
 """

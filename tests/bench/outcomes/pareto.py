@@ -22,7 +22,9 @@ _WIDTH, _HEIGHT = 300, 250
 _LEFT, _TOP, _RIGHT, _BOTTOM = 58, 34, 14, 46
 _HEAD, _FOOT = 40, 64
 _TICKS = 5
+_BENT_TICKS = (-30.0, -10.0, -3.0, -1.0, 0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 _FONT = 'font-family="sans-serif" font-size="11"'
+_NOTE = "Medians; lines from lowest to highest of the runs."
 _TITLE = "Better is up (more memory saved) and left (less runtime added)"
 
 
@@ -39,19 +41,29 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """From values to places on paper, with round numbers to label."""
+    """From values to places on paper, with round numbers to label.
+
+    `bent`: by the inverse hyperbolic sine, even around nought and logarithmic far from it, since
+    ways to reclaim differ by a hundred times in what they cost.
+    """
 
     low: float
     high: float
     start: float
     end: float
+    bent: bool = False
 
     def place(self, value: float) -> float:
-        share = (value - self.low) / (self.high - self.low)
-        return self.start + share * (self.end - self.start)
+        low, high, at = (self._scaled(one) for one in (self.low, self.high, value))
+        return self.start + (at - low) / (high - low) * (self.end - self.start)
+
+    def _scaled(self, value: float) -> float:
+        return math.asinh(value) if self.bent else value
 
     @property
     def ticks(self) -> list[float]:
+        if self.bent:
+            return [one for one in _BENT_TICKS if self.low <= one <= self.high]
         step = round_step(self.high - self.low)
         first = math.ceil(self.low / step - 1e-9)
         last = math.floor(self.high / step + 1e-9)
@@ -65,11 +77,16 @@ def round_step(extent: float) -> float:
     return next(power * one for one in (1, 2, 5, 10) if power * one >= raw - 1e-12)
 
 
-def axis(values: Sequence[float], start: float, end: float) -> Axis:
+def axis(values: Sequence[float], start: float, end: float, *, bent: bool = False) -> Axis:
     """Nought and all values lie inside, with some room around."""
     low, high = min(0.0, *values), max(0.0, *values)
+    if bent:
+        low, high = math.asinh(low), math.asinh(high)
     room = 0.08 * (high - low) or 1.0
-    return Axis(low - room, high + room, start, end)
+    low, high = low - room, high + room
+    if bent:
+        low, high = math.sinh(low), math.sinh(high)
+    return Axis(low, high, start, end, bent)
 
 
 def points(found: Sequence[Outcome], workload: str) -> list[Point]:
@@ -126,7 +143,7 @@ def svg(found: Sequence[Outcome], workloads: Sequence[str], variants: Sequence[s
 def _panel(
     name: str, panel: Sequence[Point], styles: Mapping[str, tuple[str, str]]
 ) -> Iterator[str]:
-    xs = axis([v for one in panel for v in one.x_range], _LEFT, _WIDTH - _RIGHT)
+    xs = axis([v for one in panel for v in one.x_range], _LEFT, _WIDTH - _RIGHT, bent=True)
     ys = axis([v for one in panel for v in one.y_range], _HEIGHT - _BOTTOM, _TOP)
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     yield f'<text x="{middle}" y="24" text-anchor="middle" font-size="13">{escape(name)}</text>'
@@ -138,7 +155,7 @@ def _panel(
         at = ys.place(tick)
         yield _line((_LEFT, at), (_WIDTH - _RIGHT, at), _grid(tick))
         yield _text(_LEFT - 6, at + 4, number(tick), "end")
-    yield _text(middle, _HEIGHT - 14, "runtime added, %", "middle")
+    yield _text(middle, _HEIGHT - 14, "runtime added, % (not linear)", "middle")
     centre = (_TOP + _HEIGHT - _BOTTOM) / 2
     yield (
         f'<text transform="translate(14 {centre}) rotate(-90)" text-anchor="middle">'
@@ -181,12 +198,13 @@ def marker(x: float, y: float, colour: str, shape: str) -> str:
 def _legend(
     variants: Sequence[str], styles: Mapping[str, tuple[str, str]], width: int, top: int
 ) -> Iterator[str]:
-    step = width / max(len(variants), 1)
-    for number_, name in enumerate(variants):
-        x = number_ * step + 14
-        yield marker(x, top + 20, *styles[name])
-        yield _text(x + 12, top + 24, name, "start")
-    yield _text(width / 2, top + 50, "Medians; lines from lowest to highest of the runs.", "middle")
+    widths = [36 + 7.2 * len(name) for name in variants]
+    x = (width - sum(widths)) / 2
+    for name, taken in zip(variants, widths, strict=True):
+        yield marker(x + 8, top + 20, *styles[name])
+        yield _text(x + 20, top + 24, name, "start")
+        x += taken
+    yield _text(width / 2, top + 50, _NOTE, "middle")
 
 
 def number(value: float) -> str:

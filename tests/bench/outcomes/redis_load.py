@@ -17,10 +17,10 @@ from pathlib import Path
 
 from tests.bench.outcomes import protocol
 
-KEYS, ASKED, VALUE_BYTES = 120_000, 24_000, 2040
-"""Values fill an allocation of 2 KiB with redis' own few bytes."""
-_BATCH, _BATCHES, _STEP_S = 100, 15, 0.5
-_TEXT = b"0123456789abcdef" * 64
+KEYS, ASKED, VALUE_BYTES = 60_000, 12_000, 4088
+"""Values fill an allocation of 4 KiB with redis' own few bytes."""
+_BATCH, _BATCHES, _STEP_S = 100, 8, 0.5
+_TEXT = b"0123456789abcdef" * 128
 _WAIT_S = 120.0
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -15,7 +16,7 @@ from tests.bench.outcomes.results import outcomes
 from tests.bench.outcomes.test_results import cell
 from tests.bench.spread import spread
 
-MADE = Made("make it", "2026-01-02", "7.3", 300.0)
+MADE = Made("make it", "2026-01-02", "abc", "7.3", 300.0)
 CELLS = [
     cell("none", workload="hotcold"),
     *(cell("ours", n, "hotcold", rss_mib=60.0 + n, phases_s=[1.0, 1.02]) for n in range(3)),
@@ -66,6 +67,15 @@ def test_an_axis_holds_nought_and_all_values() -> None:
     assert pareto.axis([0.0], 0.0, 1.0).ticks
 
 
+def test_a_bent_axis_keeps_small_things_apart_beside_great_ones() -> None:
+    """One percent has its place, though another took a hundred more; order stays."""
+    axis = pareto.axis([-1.0, 0.0, 1.0, 100.0], 0.0, 100.0, bent=True)
+    places = [axis.place(value) for value in (-1.0, 0.0, 1.0, 10.0, 100.0)]
+    assert places == sorted(places)
+    assert min(b - a for a, b in pairwise(places)) > 10
+    assert {-1.0, 0.0, 1.0, 100.0} <= set(axis.ticks)
+
+
 def test_a_mean_is_of_those_measured_everywhere() -> None:
     """Else it would be of something else."""
     one = pareto.Point("a", 1.0, 2.0, (0.0, 2.0), (2.0, 2.0))
@@ -84,7 +94,7 @@ def test_the_picture_is_well_formed_and_names_everything() -> None:
     words = [node.text for node in root.iter("{http://www.w3.org/2000/svg}text")]
     assert {"mean of all workloads", "hotcold", *variants} <= set(words)
     assert "cyclic" not in words
-    assert words.count("runtime added, %") == 2
+    assert words.count("runtime added, % (not linear)") == 2
     assert len(re.findall(r"<path ", text)) == 2 * 2 + len(variants)
 
 
