@@ -13,7 +13,7 @@ from damos_agent.host.pagemap import Pagemap
 from tests.bench.outcomes.senpai import parse_total_us
 
 PROC = Path("/proc")
-MIB = 1 << 20
+MIB, PAGE = 1 << 20, 4096
 COUNTERS = (
     *("workingset_refault_anon", "workingset_refault_file"),
     *("pswpin", "pswpout", "pgmajfault"),
@@ -63,7 +63,7 @@ def sample(loads: Sequence[int], zram: Path, agents: Iterable[int]) -> Sample:
     pages = sum(int((PROC / f"{pid}/statm").read_text().split()[1]) for pid in loads)
     mm_stat = Path("/sys/block", zram.name, "mm_stat").read_text()
     held = sum(parse_pss_mib((PROC / f"{pid}/smaps_rollup").read_text()) for pid in agents)
-    return Sample(pages * 4096 / MIB, parse_zram_mib(mm_stat), held)
+    return Sample(pages * PAGE / MIB, parse_zram_mib(mm_stat), held)
 
 
 def kdamonds() -> list[int]:
@@ -91,9 +91,16 @@ def used_s(before: Mapping[int, float], now: Mapping[int, float]) -> float:
 
 
 def reclaimed_bytes(pid: int, ranges: Iterable[tuple[int, int]]) -> int:
-    """What of those addresses is not in memory."""
+    """What of the whole pages between those addresses is not in memory."""
     with Pagemap(pid) as pagemap:
-        return sum(end - start - pagemap.count(start, end).present for start, end in ranges)
+        whole = [inner(start, end) for start, end in ranges]
+        return sum(end - start - pagemap.count(start, end).present for start, end in whole)
+
+
+def inner(start: int, end: int) -> tuple[int, int]:
+    """The pages that lie in there as a whole."""
+    first, last = -(-start // PAGE) * PAGE, end // PAGE * PAGE
+    return first, max(first, last)
 
 
 def swapped_bytes(pid: int) -> int:

@@ -30,8 +30,8 @@ def main() -> None:
 
     def step(number: int) -> None:
         numpy.bitwise_xor(columns, number, out=columns)
-        numpy.cumsum(columns, out=columns)
         numpy.bitwise_and(columns, 1023, out=columns)
+        numpy.add(columns, 1, out=columns)
         forget_translations()
 
     step(0)

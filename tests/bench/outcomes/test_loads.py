@@ -102,6 +102,13 @@ def test_time_used_counts_those_who_came_later() -> None:
     assert meter.used_s({1: 2.0}, {1: 2.5, 7: 1.0}) == pytest.approx(1.5)
 
 
+def test_only_whole_pages_are_looked_at() -> None:
+    """What shares a page with something else is not all its own."""
+    assert meter.inner(4096, 12288) == (4096, 12288)
+    assert meter.inner(4097, 12287) == (8192, 8192)
+    assert meter.inner(10, 20) == (4096, 4096)
+
+
 def test_redis_asks_for_a_fifth_of_its_keys_and_the_first_ones_most() -> None:
     """Skewed, and never outside of those."""
     asked = [redis_load.skewed(n / 1000) for n in range(1000)]
