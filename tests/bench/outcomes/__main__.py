@@ -24,6 +24,7 @@ from tests.bench.guest import measure
 from tests.bench.outcomes import catalogue, page, pareto, programs, results
 from tests.bench.outcomes.cell import Request
 from tests.bench.outcomes.results import Cell
+from tests.vm.errors import GuestError
 
 PROJECT = Path(__file__).parents[3]
 DIRECTORY = PROJECT / "docs/benchmarks"
@@ -35,17 +36,22 @@ def tell(what: str) -> None:
     print(f"outcomes: {what}", file=sys.stderr, flush=True)
 
 
-def main() -> None:
+def main() -> int:
+    """Exit status: 1 when a cell could not be measured."""
     options = _options()
+    failed: list[str] = []
     options.directory.mkdir(parents=True, exist_ok=True)
     kept = options.directory / "outcomes.json"
     cells = results.load(kept.read_text()) if kept.exists() else []
     if not options.render:
-        for cell in _measured(options, cells):
+        for cell in _measured(options, cells, failed):
             cells = results.merged(cells, [cell])
             kept.write_text(results.dump(_ordered(cells)))
             _render(options, cells)
     _render(options, cells)
+    for what in failed:
+        tell(f"not measured: {what}")
+    return 1 if failed else 0
 
 
 def _options() -> argparse.Namespace:
@@ -75,7 +81,9 @@ def wanted(
                     yield one.name, way.name, run
 
 
-def _measured(options: argparse.Namespace, cells: Sequence[Cell]) -> Iterator[Cell]:
+def _measured(
+    options: argparse.Namespace, cells: Sequence[Cell], failed: list[str]
+) -> Iterator[Cell]:
     known = {cell.key for cell in cells}
     found = {"damo": str(damo.install()), "redis": str(programs.redis())}
     found["numpy"] = str(programs.numpy())
@@ -89,9 +97,10 @@ def _measured(options: argparse.Namespace, cells: Sequence[Cell]) -> Iterator[Ce
         request = json.dumps(asdict(Request(workload, variant, seconds, **found)))
         try:
             told = measure(options.kernel, "outcomes.cell", request, tell=lambda _: None)
-        except RuntimeError as error:
+        except (RuntimeError, GuestError) as error:
             # One cell that cannot be measured must not cost the others.
             tell(f"{workload} under {variant} failed: {error}")
+            failed.append(f"{workload} under {variant}, run {run + 1}")
             continue
         figures = {"date": datetime.now(UTC).date().isoformat(), "revision": _revision(), **told}
         yield Cell(options.kernel, seconds, workload, variant, run, figures)
@@ -151,4 +160,4 @@ def _render(options: argparse.Namespace, cells: Sequence[Cell]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Final
 
@@ -27,11 +27,30 @@ class Aim:
     measured: str
 
 
-def judge(found: Sequence[Outcome], variant: str, rivals: Sequence[str]) -> list[Aim]:
-    """All aims of `variant`, beside the variants `rivals`."""
-    mine = [one for one in found if one.variant == variant]
-    theirs = [one for one in found if one.variant in rivals]
-    return [_worst(mine), _mean(mine), _cold(mine), _unbeaten(mine, theirs)]
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """Who is judged, beside whom, and on which workloads."""
+
+    variant: str
+    rivals: Sequence[str]
+    workloads: Sequence[str]
+
+
+def judge(found: Sequence[Outcome], contest: Contest) -> list[Aim]:
+    """All aims. None is met before all was measured that could miss it."""
+    measured = {(one.workload, one.variant) for one in found}
+    mine = [one for one in found if one.variant == contest.variant]
+    theirs = [one for one in found if one.variant in contest.rivals]
+    alone = {(name, contest.variant) for name in contest.workloads} <= measured
+    beside = {(name, who) for name in contest.workloads for who in contest.rivals} <= measured
+    return [
+        *(_open(aim, complete=alone) for aim in (_worst(mine), _mean(mine), _cold(mine))),
+        _open(_unbeaten(mine, theirs), complete=alone and beside),
+    ]
+
+
+def _open(aim: Aim, *, complete: bool) -> Aim:
+    return aim if complete or not aim.met else replace(aim, met=None)
 
 
 def _worst(mine: Sequence[Outcome]) -> Aim:

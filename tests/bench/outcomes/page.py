@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, median
 
-from tests.bench.outcomes.aims import Aim, judge
+from tests.bench.outcomes.aims import Aim, Contest, judge
 from tests.bench.outcomes.catalogue import (
     NONE,
     OURS,
@@ -43,18 +43,20 @@ def page(cells: Sequence[Cell], made: Made) -> str:
     found = outcomes(cells)
     judged = [one for one in found if one.workload != SEED]
     parts = [_INTRODUCTION.format(**_words(made))]
-    parts.append(f"## Aims\n\n{aims(judge(judged, OURS, _rivals()))}")
+    parts.append(f"## Aims\n\n{aims(judge(judged, _contest()))}")
     parts.append(f"## All workloads\n\n{_OVERALL}\n{means(judged)}\n![{_ALT}](outcomes.svg)\n")
     for workload in WORKLOADS:
         if rows := [one for one in judged if one.workload == workload.name]:
-            parts.append(f"## {workload.name}\n\n{_sentence(workload.text)}\n\n{rows_of(rows)}")
+            text = f"{_sentence(workload.text)} {_effort(cells, workload.name)}"
+            parts.append(f"## {workload.name}\n\n{text}\n\n{rows_of(rows)}")
     if rows := [one for one in found if one.workload == SEED]:
         parts.append(f"## The seed's table\n\n{_seed()}\n\n{rows_of(rows)}")
     return "\n".join(parts)
 
 
-def _rivals() -> list[str]:
-    return [one.name for one in VARIANTS if one.name not in (OURS, NONE)]
+def _contest() -> Contest:
+    rivals = [one.name for one in VARIANTS if one.name not in (OURS, NONE)]
+    return Contest(OURS, rivals, [one.name for one in WORKLOADS])
 
 
 def _words(made: Made) -> dict[str, str]:
@@ -122,6 +124,15 @@ def told(figure: Spread, digits: int, sign: str = "") -> str:
     return middle if low == high else f"{middle} ({low} to {high})"
 
 
+def _effort(cells: Sequence[Cell], workload: str) -> str:
+    mine = [c for c in cells if c.workload == workload and c.variant == NONE]
+    work_s, whole_s = (
+        median(values)
+        for values in ([c.runtime_s for c in mine], [c.figures["elapsed_s"] for c in mine])
+    )
+    return f"Its work takes {work_s:.0f} s of {whole_s:.0f}."
+
+
 def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
@@ -145,8 +156,8 @@ ships them, DAMON_STAT off. Each run has a guest of its own and lasts {seconds} 
 before it, and its start-up is not counted. Figures are medians, with lowest and highest of n runs.
 
 - *Runtime*: each workload does a fixed amount of work in steps of half a second, with pauses. This
-  is the time of the work alone, beside that of *none*. With pauses counted it would be some ten
-  times less.
+  is the time of the work alone, beside that of *none*. With pauses counted the shares would be many
+  times less. There is one processor: what a kdamond takes of it while there is work adds to this.
 - *Worst phase*: the tenth of the work that suffered most, beside the same tenth of *none*.
 - *RSS*: mean over the run, in percent of that of *none*.
 - *Gross saved*: resident memory less than that of *none*, mean over the run. *Net saved*: gross,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench.outcomes.aims import is_better, judge
+from tests.bench.outcomes.aims import Contest, is_better, judge
 from tests.bench.outcomes.results import (
     Cell,
     Outcome,
@@ -32,6 +32,7 @@ FIGURES: Mapping[str, Any] = {
     "cpu_percent": 0.0,
     "cold_bytes": 80,
     "cold_reclaimed_bytes": 0,
+    "elapsed_s": 300.0,
 }
 
 
@@ -104,7 +105,10 @@ def test_overall_counts_each_workload_the_same() -> None:
 
 
 def held(*cells: Cell) -> list[bool | None]:
-    return [aim.met for aim in judge(outcomes(cells), "ours", ["theirs"])]
+    """With every workload that there is a baseline of, but for rivals."""
+    names = dict.fromkeys(one.workload for one in cells)
+    contest = Contest("ours", ["theirs"], list(names))
+    return [aim.met for aim in judge(outcomes(cells), contest)]
 
 
 def test_aims_are_met_at_their_very_bounds() -> None:
@@ -112,7 +116,8 @@ def test_aims_are_met_at_their_very_bounds() -> None:
     cells = [cell("none", phases_s=[100.0]), cell("none", workload="v", phases_s=[100.0])]
     cells += [cell("ours", phases_s=[103.0], cold_reclaimed_bytes=72)]
     cells += [cell("ours", workload="v", phases_s=[99.0], cold_reclaimed_bytes=80)]
-    assert held(*cells, cell("theirs", phases_s=[103.0])) == [True, True, True, True]
+    cells += [cell("theirs", workload=name, phases_s=[103.0]) for name in "wv"]
+    assert held(*cells) == [True, True, True, True]
 
 
 def test_one_bad_run_misses_the_aim_of_never() -> None:
@@ -137,7 +142,7 @@ def test_a_rival_that_is_better_in_both_is_named() -> None:
     """Better in one is a choice, not a defeat."""
     base, ours = cell("none"), cell("ours", phases_s=[1.01, 1.01], rss_mib=90.0)
     rival = cell("theirs", rss_mib=80.0)
-    aim = judge(outcomes([base, ours, rival]), "ours", ["theirs"])[3]
+    aim = judge(outcomes([base, ours, rival]), Contest("ours", ["theirs"], ["w"]))[3]
     assert (aim.met, aim.measured) == (False, "theirs on w")
     assert held(base, ours, cell("theirs", rss_mib=95.0))[3] is True
 
@@ -146,6 +151,13 @@ def test_aims_without_figures_are_open() -> None:
     """What was not measured is neither met nor missed."""
     assert held(cell("none")) == [None, None, None, None]
     assert held(cell("none", cold_bytes=0), cell("ours", cold_bytes=0))[2:] == [None, None]
+
+
+def test_no_aim_is_met_before_all_is_measured() -> None:
+    """But one may be missed by what there is."""
+    part = [cell("none"), cell("none", workload="v"), cell("ours", cold_reclaimed_bytes=80)]
+    assert held(*part) == [None, None, None, None]
+    assert held(*part[:2], cell("ours", phases_s=[2.0, 2.0]))[:2] == [False, False]
 
 
 def test_noise_makes_nobody_better() -> None:
