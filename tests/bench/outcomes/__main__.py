@@ -56,10 +56,9 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     names = [one.name for one in (*catalogue.WORKLOADS, catalogue.SEED_WORKLOAD)]
-    ways = dict.fromkeys(one.name for one in (*catalogue.VARIANTS, *catalogue.SEED_VARIANTS))
     parser = argparse.ArgumentParser(prog="python -m tests.bench.outcomes")
     parser.add_argument("--workload", action="append", choices=names, help="default: all")
-    parser.add_argument("--variant", action="append", choices=list(ways), help="default: all")
+    parser.add_argument("--variant", action="append", choices=catalogue.ORDER, help="default: all")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--kernel", default="7.3")
     parser.add_argument("--seconds", type=float, default=catalogue.SECONDS)
@@ -121,17 +120,12 @@ def _span(words: Iterable[str]) -> str:
 def _ordered(cells: Sequence[Cell]) -> list[Cell]:
     """As the catalogue has them, whatever the order they were measured in."""
     workloads = [one.name for one in (*catalogue.WORKLOADS, catalogue.SEED_WORKLOAD)]
-    variants = [one.name for one in (*catalogue.SEED_VARIANTS, *catalogue.VARIANTS)]
-    return sorted(
-        cells,
-        key=lambda c: (
-            c.kernel,
-            c.seconds,
-            workloads.index(c.workload),
-            variants.index(c.variant),
-            c.run,
-        ),
-    )
+
+    def place(cell: Cell) -> tuple[str, float, int, int, int]:
+        names = workloads.index(cell.workload), catalogue.ORDER.index(cell.variant)
+        return cell.kernel, cell.seconds, *names, cell.run
+
+    return sorted(cells, key=place)
 
 
 def _render(options: argparse.Namespace, cells: Sequence[Cell]) -> None:

@@ -108,6 +108,13 @@ SEED_VARIANTS: Final = (
     Variant(OURS, "the shipped default"),
 )
 
+ORDER: Final = (
+    *(one.name for one in VARIANTS if one.name != OURS),
+    *(one.name for one in SEED_VARIANTS if one.name not in (NONE, OURS)),
+    OURS,
+)
+"""In which variants are listed."""
+
 
 def workload(name: str) -> Workload:
     """Raises KeyError."""

@@ -190,6 +190,7 @@ def _measured(loads: Sequence[Load], zram: Path, agents: Sequence[int]) -> dict[
             _reclaimed(pid, one) for pid, one in zip(pids, outcomes, strict=True)
         ),
         **{name: value - before[name] for name, value in now.items()},
+        **meter.scheme_bytes(),
     }
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from damos_agent.host.pagemap import Pagemap
 from tests.bench.outcomes.senpai import parse_total_us
+from tests.vm.guestlib import DAMON_ADMIN, require_guest
 
 PROC = Path("/proc")
 MIB, PAGE = 1 << 20, 4096
@@ -64,6 +66,31 @@ def sample(loads: Sequence[int], zram: Path, agents: Iterable[int]) -> Sample:
     mm_stat = Path("/sys/block", zram.name, "mm_stat").read_text()
     held = sum(parse_pss_mib((PROC / f"{pid}/smaps_rollup").read_text()) for pid in agents)
     return Sample(pages * PAGE / MIB, parse_zram_mib(mm_stat), held)
+
+
+def scheme_bytes(wait_s: float = 30.0) -> dict[str, int]:
+    """What schemes of the sysfs interface that page out have tried and done, where there are any.
+
+    DAMON is busy now and then; so long it is asked again.
+    """
+    require_guest()
+    found: dict[str, int] = {}
+    for state in DAMON_ADMIN.glob("kdamonds/[0-9]*/state"):
+        deadline = time.monotonic() + wait_s
+        while state.read_text().strip() == "on":
+            try:
+                state.write_text("update_schemes_stats")
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+        for scheme in state.parent.glob("contexts/0/schemes/[0-9]*"):
+            if (scheme / "action").read_text().strip() == "pageout":
+                for name in ("sz_tried", "sz_applied", "qt_exceeds"):
+                    value = int((scheme / "stats" / name).read_text())
+                    found[name] = found.get(name, 0) + value
+    return found
 
 
 def kdamonds() -> list[int]:

@@ -10,6 +10,7 @@ from statistics import fmean, median
 from tests.bench.outcomes.aims import Aim, Contest, judge
 from tests.bench.outcomes.catalogue import (
     NONE,
+    ORDER,
     OURS,
     SEED,
     SEED_VARIANTS,
@@ -100,8 +101,7 @@ def rows_of(found: Sequence[Outcome]) -> str:
 
 
 def _rows(found: Sequence[Outcome]) -> Iterator[tuple[str, ...]]:
-    order = {one.name: n for n, one in enumerate((*VARIANTS, *SEED_VARIANTS))}
-    for one in sorted(found, key=lambda one: order[one.variant]):
+    for one in sorted(found, key=lambda one: ORDER.index(one.variant)):
         yield (
             *(one.variant, str(one.runs), told(one.runtime, 2, sign="+")),
             *(told(one.worst_phase, 1, sign="+"), told(one.rss, 1)),

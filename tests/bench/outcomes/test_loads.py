@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.bench.outcomes import meter, protocol, redis_load, senpai
 from tests.bench.outcomes.__main__ import wanted
 from tests.bench.outcomes.catalogue import NONE, SEED_VARIANTS, VARIANTS, WORKLOADS
 from tests.bench.outcomes.patterns import PATTERNS, Pattern, window
-from tests.bench.outcomes.variants import shipped
+from tests.bench.outcomes.variants import Place, shipped, start
+from tests.vm.guestlib import GUEST_VARIABLE
 
 SECONDS = 300.0
 
@@ -124,6 +127,17 @@ def test_the_shipped_policy_gets_target_and_mode_and_nothing_else() -> None:
     assert "mode: enforce" in words
     assert "path: /bench" in words
     assert "- 1\n  - 2" in words
+
+
+def test_nothing_is_reclaimed_outside_a_guest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is DAMON asked anything there."""
+    monkeypatch.delenv(GUEST_VARIABLE, raising=False)
+    with pytest.raises(RuntimeError, match="lab guest only"):
+        start("DAMON_RECLAIM", Place((), (), tmp_path, "damo"))
+    with pytest.raises(RuntimeError, match="lab guest only"):
+        meter.scheme_bytes()
 
 
 def test_cells_come_run_by_run_with_the_baseline_first() -> None:

@@ -17,6 +17,7 @@ from tests.bench.daemon import PROJECT, Daemon, wait_for
 from tests.bench.outcomes.catalogue import NONE, OURS, POLICY
 from tests.bench.outcomes.meter import PROC
 from tests.bench.policies import put
+from tests.vm.guestlib import require_guest
 
 GROUP = "/bench"
 _RECLAIM = Path("/sys/module/damon_reclaim/parameters")
@@ -43,6 +44,7 @@ Started = AbstractContextManager[Agents]
 
 def start(name: str, place: Place) -> Started:
     """It works within the block."""
+    require_guest()
     ways: dict[str, Callable[[], Started]] = {
         NONE: _nothing,
         "damo pageout": lambda: _damo(place),
