@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A workload of patterns.py as a process: `python -m tests.bench.outcomes.load NAME SECONDS GROUP`.
 
-Its work is fixed: so many steps, in each of which the same memory is touched. A step is due every
-half second, and a late one is made up for, never left out. How long the steps took is told.
+Its work is fixed: so many steps, in each of which the same memory is touched. A step is due fifty
+times a second, and a late one is made up for, never left out. How long the steps took is told.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from tests.bench.outcomes.patterns import PATTERNS, Pattern, Piece
 from tests.tlb import forget_translations
 
 MIB = 1 << 20
-_LINE, _PAGE = 64, 4096
-_ONES = bytes([1]) * (MIB // _PAGE)
+_PAGE = 4096
+_WRITE_STEPS = 25
+"""Between steps that write."""
 DIRECTORY = "/mnt/bench"
 """Where files lie: on a block device, so that their pages are cache as anywhere."""
 
@@ -38,16 +39,14 @@ class Memory:
             mapped[number * MIB : (number + 1) * MIB] = _content(number)
         self.filled[area] = max(self.filled[area], up_to)
 
-    def touch(self, piece: Piece, *, write: bool) -> None:
-        """Read every cache line, and write to every page."""
+    def touch(self, piece: Piece, stride: int, *, write: bool) -> None:
+        """Read from every page, and maybe write to it."""
         self.fill(piece.area, piece.end)
         mapped = self.areas[piece.area]
-        for number in range(piece.start, piece.end):
-            start, end = number * MIB, (number + 1) * MIB
-            for _ in range(piece.passes):
-                _ = mapped[start:end:_LINE]
-            if write:
-                mapped[start:end:_PAGE] = _ONES
+        start, end = piece.start * MIB, piece.end * MIB
+        _ = mapped[start:end:stride]
+        if write:
+            mapped[start:end:_PAGE] = bytes((end - start) // _PAGE)
 
 
 _TEXT = b"0123456789abcdef" * 128
@@ -97,7 +96,8 @@ def main() -> None:
 
     def step(number: int) -> None:
         for piece in pattern.touched(number * pattern.step_s, seconds):
-            memory.touch(piece, write=piece.area not in pattern.files)
+            write = piece.area not in pattern.files and number % _WRITE_STEPS == 0
+            memory.touch(piece, pattern.stride, write=write)
         forget_translations()
 
     # Both caches and translations are as in the run when it begins.

@@ -155,9 +155,10 @@ processor, 2 GiB, swap on zram with lz4, transparent huge pages and the multi-ge
 ships them, DAMON_STAT off. Each run has a guest of its own and lasts {seconds} s; reclaim begins
 before it, and its start-up is not counted. Figures are medians, with lowest and highest of n runs.
 
-- *Runtime*: each workload does a fixed amount of work in steps of half a second, with pauses. This
-  is the time of the work alone, beside that of *none*. With pauses counted the shares would be many
-  times less. There is one processor: what a kdamond takes of it while there is work adds to this.
+- *Runtime*: each workload does a fixed amount of work in small steps, some fifty a second, with
+  pauses. This is the time of the work alone, beside that of *none*. With pauses counted the shares
+  would be many times less. There is one processor: what a kdamond takes of it while there is work
+  adds to this.
 - *Worst phase*: the tenth of the work that suffered most, beside the same tenth of *none*.
 - *RSS*: mean over the run, in percent of that of *none*.
 - *Gross saved*: resident memory less than that of *none*, mean over the run. *Net saved*: gross,

@@ -9,12 +9,11 @@ from typing import Final, NamedTuple
 
 
 class Piece(NamedTuple):
-    """Part of a memory area, touched so many times in one step."""
+    """Part of a memory area."""
 
     area: str
     start: int
     end: int
-    passes: int = 1
 
 
 Touched = Callable[[float, float], tuple[Piece, ...]]
@@ -33,9 +32,14 @@ class Pattern:
     cold: tuple[Piece, ...] = ()
     filled: Mapping[str, int] = field(default_factory=dict)
     files: tuple[str, ...] = ()
-    step_s: float = 0.5
+    step_s: float = 0.02
+    """Memory in use is touched several times in an aggregation of DAMON's default 100 ms, as that
+    of a busy process is. Touched twice a second it would look as good as cold, and merge with it.
+    """
     steps: int | None = None
     """A fixed number without any pause, in place of one every `step_s`."""
+    stride: int = 1024
+    """Bytes between reads."""
 
 
 GROWN: Final = 0.4
@@ -52,13 +56,13 @@ def _always(*pieces: Piece) -> Touched:
 
 def _cyclic(at_s: float, _seconds: float) -> tuple[Piece, ...]:
     part = int(at_s / _PART_S) % _PARTS
-    return (Piece("all", part * _PART_MIB, (part + 1) * _PART_MIB, 2),)
+    return (Piece("all", part * _PART_MIB, (part + 1) * _PART_MIB),)
 
 
 def _growth(at_s: float, seconds: float) -> tuple[Piece, ...]:
     share = min(at_s / (GROWN * seconds), 1.0)
     grown = 32 + round(288 * share)
-    return (Piece("heap", 0, 32, 2), Piece("heap", max(grown - 64, 32), grown))
+    return (Piece("heap", 0, 32), Piece("heap", max(grown - 64, 32), grown))
 
 
 def window(at_s: float, lap_s: float, size: int, width: int) -> tuple[int, int]:
@@ -68,7 +72,7 @@ def window(at_s: float, lap_s: float, size: int, width: int) -> tuple[int, int]:
 
 
 def _streaming(at_s: float, _seconds: float) -> tuple[Piece, ...]:
-    return (Piece("hot", 0, 48, 2), Piece("file", *window(at_s, _LAP_S, 320, 2)))
+    return (Piece("hot", 0, 48), Piece("file", *window(at_s, _LAP_S, 320, 2)))
 
 
 def _shift(at_s: float, seconds: float) -> tuple[Piece, ...]:
@@ -87,7 +91,7 @@ def _seed(at_s: float, _seconds: float) -> tuple[Piece, ...]:
 PATTERNS: Final[Mapping[str, Pattern]] = {
     "cyclic": Pattern({"all": _PARTS * _PART_MIB}, _cyclic),
     "hotcold": Pattern(
-        {"hot": 64, "cold": 320}, _always(Piece("hot", 0, 64, 2)), (Piece("cold", 0, 320),)
+        {"hot": 64, "cold": 320}, _always(Piece("hot", 0, 64)), (Piece("cold", 0, 320),)
     ),
     "growth": Pattern({"heap": 320}, _growth, (Piece("heap", 32, 256),), filled={"heap": 32}),
     "streaming": Pattern({"hot": 48, "file": 320}, _streaming, files=("file",)),
@@ -101,5 +105,5 @@ PATTERNS: Final[Mapping[str, Pattern]] = {
     ),
     "tight": Pattern({"hot": 32, "ring": 96}, _tight),
     # Its clock is the number of steps: 60 of 100 MiB make a phase.
-    "seed": Pattern({"all": 600}, _seed, step_s=1.0, steps=SEED_STEPS),
+    "seed": Pattern({"all": 600}, _seed, step_s=1.0, steps=SEED_STEPS, stride=64),
 }
