@@ -171,7 +171,8 @@ def _measured(loads: Sequence[Load], zram: Path, agents: Sequence[int]) -> dict[
         next(one for one in listeners if one.is_alive() or one is listeners[-1]).join(_SAMPLE_S)
     took = time.monotonic() - begun
     now = meter.counters()
-    used_s = meter.used_s(ran, meter.run_s([*meter.kdamonds(), *agents]))
+    kdamonds_s = meter.used_s(ran, meter.run_s(meter.kdamonds()))
+    agents_s = meter.used_s(ran, meter.run_s(agents))
     ended = meter.sample(pids, zram, agents)
     outcomes = [one for one in told if one is not None]
     if len(outcomes) < len(loads):
@@ -184,7 +185,9 @@ def _measured(loads: Sequence[Load], zram: Path, agents: Sequence[int]) -> dict[
         "agent_mib": fmean(one.agent for one in samples),
         "rss_end_mib": ended.rss,
         "zram_end_mib": ended.zram,
-        "cpu_percent": 100 * used_s / took,
+        "cpu_percent": 100 * (kdamonds_s + agents_s) / took,
+        "cpu_kdamonds_percent": 100 * kdamonds_s / took,
+        "cpu_agent_percent": 100 * agents_s / took,
         "cold_bytes": sum(one["cold_bytes"] for one in outcomes),
         "cold_reclaimed_bytes": sum(
             _reclaimed(pid, one) for pid, one in zip(pids, outcomes, strict=True)
