@@ -79,7 +79,7 @@ def round_step(extent: float) -> float:
 
 def axis(values: Sequence[float], start: float, end: float, *, bent: bool = False) -> Axis:
     """Nought and all values lie inside, with some room around."""
-    low, high = min(0.0, *values), max(0.0, *values)
+    low, high = min([0.0, *values]), max([0.0, *values])
     if bent:
         low, high = math.asinh(low), math.asinh(high)
     room = 0.08 * (high - low) or 1.0

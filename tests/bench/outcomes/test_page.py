@@ -102,3 +102,10 @@ def test_no_two_variants_look_alike() -> None:
     """Neither in colour nor in shape."""
     assert len({colour for colour, _ in pareto.STYLES}) == len(pareto.STYLES)
     assert len({shape for _, shape in pareto.STYLES}) == len(pareto.STYLES)
+
+
+def test_without_a_baseline_there_is_a_page_and_a_picture_all_the_same() -> None:
+    """A part that was measured first must not end the rest."""
+    lone = [cell("ours", workload="hotcold")]
+    assert "| open | not measured |" in page(lone, MADE)
+    ET.fromstring(pareto.svg(outcomes(lone), ["hotcold"], ["none", "ours"]))
