@@ -137,8 +137,10 @@ def _render(options: argparse.Namespace, cells: Sequence[Cell]) -> None:
     ]
     if not mine:
         return
+    runs = 1 + max(one.run for one in mine)
     made = page.Made(
-        f"python -m tests.bench.outcomes --runs {1 + max(one.run for one in mine)}",
+        f"python -m tests.bench.outcomes --runs {runs}",
+        f"{len(mine)} of {len(list(wanted(runs, None, None)))}",
         _span(one.figures["date"] for one in mine),
         _span(one.figures["revision"] for one in mine if one.variant == catalogue.OURS),
         options.kernel,

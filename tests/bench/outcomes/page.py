@@ -33,6 +33,7 @@ class Made:
     """How, when and for how long the cells were measured, and of which commit the agent was."""
 
     command: str
+    share: str
     date: str
     revision: str
     kernel: str
@@ -64,6 +65,7 @@ def _words(made: Made) -> dict[str, str]:
     variants = "\n".join(f"- *{one.name}*: {one.text}" for one in VARIANTS)
     return {
         "command": made.command,
+        "share": made.share,
         "date": made.date,
         "revision": made.revision,
         "kernel": made.kernel,
@@ -149,11 +151,12 @@ Each workload counts the same. *Worst run* is the slowest of all runs of all wor
 _INTRODUCTION = """\
 # Outcomes: what reclaim is worth, and what it costs
 
-Made by `{command}` on {date}; [every value](outcomes.json). Linux {kernel} in guests in virtual
-time (an instruction is two nanoseconds, so that other work on the machine changes nothing): one
-processor, 2 GiB, swap on zram with lz4, transparent huge pages and the multi-gen LRU as Debian
-ships them, DAMON_STAT off. Each run has a guest of its own and lasts {seconds} s; reclaim begins
-before it, and its start-up is not counted. Figures are medians, with lowest and highest of n runs.
+Made by `{command}` on {date}: {share} runs so far; [every value](outcomes.json).
+Linux {kernel} in guests in virtual time (an instruction is two nanoseconds, so that other work on
+the machine changes nothing): one processor, 2 GiB, swap on zram with lz4, transparent huge pages
+and the multi-gen LRU as Debian ships them, DAMON_STAT off. Each run has a guest of its own and
+lasts {seconds} s; reclaim begins before it, and its start-up is not counted. Figures are medians,
+with lowest and highest of n runs.
 
 - *Runtime*: each workload does a fixed amount of work in small steps, some fifty a second, with
   pauses. This is the time of the work alone, beside that of *none*. With pauses counted the shares

@@ -16,7 +16,7 @@ from tests.bench.outcomes.results import outcomes
 from tests.bench.outcomes.test_results import cell
 from tests.bench.spread import spread
 
-MADE = Made("make it", "2026-01-02", "abc", "7.3", 300.0)
+MADE = Made("make it", "4 of 9", "2026-01-02", "abc", "7.3", 300.0)
 CELLS = [
     cell("none", workload="hotcold"),
     *(cell("ours", n, "hotcold", rss_mib=60.0 + n, phases_s=[1.0, 1.02]) for n in range(3)),
@@ -26,7 +26,7 @@ CELLS = [
 def test_a_page_has_command_aims_and_the_row_of_each_variant() -> None:
     """Medians with their spread; what was not measured has no heading."""
     text = page(CELLS, MADE)
-    assert "Made by `make it` on 2026-01-02" in text
+    assert "Made by `make it` on 2026-01-02: 4 of 9 runs so far" in text
     assert "| ours | 3 | +1.00 % | +2.0 % | 61.0 % (60.0 to 62.0) | 39 MiB (38 to 40) |" in text
     assert "## hotcold" in text
     assert "## redis" not in text
