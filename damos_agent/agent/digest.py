@@ -8,12 +8,13 @@ read that a later write could share its time stamp.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 import time
 from collections.abc import Callable, Iterator
 from typing import Final
+
+from damos_agent.model.sha256 import sha256
 
 BASES: Final = ("etc", "run", "usr/local/lib", "usr/lib")
 """Directories of the search path below the configuration root, highest rank first."""
@@ -50,7 +51,7 @@ def digest_tree(
     The directories above take part too, by their owners and modes.
     What cannot be read takes part by its error, so that becoming readable is a change too.
     """
-    whole = hashlib.sha256()
+    whole = sha256()
     now_seen: Seen = {}
     for path in _paths(config_root):
         whole.update(f"{path!r} {_describe(path, seen or {}, now_seen, clock_ns())}\n".encode())
@@ -118,4 +119,4 @@ def _content(path: str) -> str:
     finally:
         os.close(descriptor)
     beyond = f" {_identity(status)}" if status.st_size > READ_LIMIT else ""
-    return hashlib.sha256(data).hexdigest() + beyond
+    return sha256(data).hexdigest() + beyond

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 import stat
@@ -74,12 +73,22 @@ def parse_loopback(address: str) -> tuple[str, int]:
         )
     host = "127.0.0.1" if host == "localhost" else host.removeprefix("[").removesuffix("]")
     with suppress(ValueError):
-        if ipaddress.ip_address(host).is_loopback:
+        if _is_loopback(host):
             return host, int(port)
     raise ConfigError(
         f"metrics are served on loopback only, not on {host or 'every address'}",
         hint="listen on 127.0.0.1 and let a local collector or a proxy with TLS pass them on",
     )
+
+
+def _is_loopback(host: str) -> bool:
+    family, start = (
+        (socket.AF_INET6, bytes(15) + b"\1") if ":" in host else (socket.AF_INET, b"\x7f")
+    )
+    try:
+        return socket.inet_pton(family, host).startswith(start)
+    except OSError:
+        return False
 
 
 def listen_loopback(address: str) -> socket.socket:

@@ -7,12 +7,12 @@ the kernel wipes all children on any write to them.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from damos_agent.model.feature import Ops
 from damos_agent.model.policy import AddressRange
+from damos_agent.model.sha256 import sha256
 
 Tree = dict[str, str]
 
@@ -318,4 +318,4 @@ def tree_digest(tree: Tree) -> str:
         for path, value in sorted(tree.items())
         if (kept or "/regions/" not in path) and not path.endswith(passing)
     ]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return sha256("".join(lines).encode()).hexdigest()
