@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -70,6 +71,12 @@ def parse_stat(text: str) -> Stat:
         start_ticks=int(fields[19]),
         image=(fields[23], fields[25], fields[45], fields[46]),
     )
+
+
+def parse_stat_cpu(text: str) -> int:
+    """CPU time of a stat line, user and system, in µs (proc_pid_stat(5), utime and stime)."""
+    fields = text.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * 1_000_000 // os.sysconf("SC_CLK_TCK")
 
 
 def parse_cmdline(text: str) -> str:
