@@ -242,7 +242,9 @@ class RunningContext:
         for scheme in due:
             scheme.next_apply = self.now + self._apply_interval(scheme.spec)
             if self.walks is not None:
-                self.walks.setdefault(self.schemes.index(scheme), tried[id(scheme)])
+                # By identity: a policy's scheme may be the like of the census.
+                number = next(i for i, one in enumerate(self.schemes) if one is scheme)
+                self.walks.setdefault(number, tried[id(scheme)])
 
     def _walk(self, scheme: Scheme, index: int, target: Target, setting: Setting) -> list[Tried]:
         walked: list[Region] = []
