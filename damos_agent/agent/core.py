@@ -7,33 +7,57 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import damos_agent
+from damos_agent.agent.bookkeeper import Bookkeeper
 from damos_agent.agent.changes import changes, reload_fields
 from damos_agent.agent.events import Event, Logger, emit
 from damos_agent.agent.loader import Loaded, merge, save_loaded
 from damos_agent.agent.meters import Meters
 from damos_agent.agent.outcome import OutcomeReader, PolicyOutcome
+from damos_agent.agent.outside import Outside, parse_number
 from damos_agent.agent.reconciler import Reconciler, Round, Standing
+from damos_agent.agent.recorder import Recorder
 from damos_agent.agent.seating import Seating
 from damos_agent.agent.survey import Machine, select
+from damos_agent.agent.tuning import Tuning
+from damos_agent.agent.warden import FAST_US, Ward, Warden
+from damos_agent.algo.goals import lift
+from damos_agent.algo.guard import Stage
 from damos_agent.algo.lower import ops_of
 from damos_agent.algo.overlap import Shared, acts, find_shared, notes_of
+from damos_agent.algo.overlay import is_stopped, look_interval_us, overlay, pages_out
 from damos_agent.algo.target import describe
 from damos_agent.host.system import read_uptime_us
+from damos_agent.kernel.regions import read_regions
 from damos_agent.model.codec import encode
 from damos_agent.model.compiled import Compiled
 from damos_agent.model.damon import PLACEHOLDER_PID, Placement
 from damos_agent.model.errors import DamosError, HostError, KernelError
 from damos_agent.model.feature import Feature, Ops
-from damos_agent.model.policy import PhysicalTarget, PidTarget, Policy
+from damos_agent.model.policy import Mode, PhysicalTarget, PidTarget, Policy
 from damos_agent.model.settings import Settings
-from damos_agent.model.status import AgentStatus, PolicyState, PolicyStatus
-from damos_agent.model.userspace import ContextReport
+from damos_agent.model.status import (
+    AgentStatus,
+    GuardStatus,
+    PolicyState,
+    PolicyStatus,
+)
+from damos_agent.model.userspace import ContextReport, Snapshot
 
-_RUNNING = (PolicyState.ACTIVE, PolicyState.OBSERVING, PolicyState.DRIFTED)
+if TYPE_CHECKING:
+    from damos_agent.agent.forecaster import Forecaster
+
+_RUNNING = (
+    PolicyState.ACTIVE,
+    PolicyState.PAUSED,
+    PolicyState.OBSERVING,
+    PolicyState.DRIFTED,
+)
+_ENFORCED = (PolicyState.ACTIVE, PolicyState.PAUSED, PolicyState.DRIFTED)
 
 _PIDS_TOLD = 16
 _SILENT_US = 10_000_000
@@ -66,6 +90,8 @@ class Core:
     seating: Seating
     logger: Logger
     writes: Callable[[], tuple[int, int]]
+    warden: Warden
+    outside: Outside
     loaded: Loaded = field(default_factory=Loaded)
     keeps: bool = True
     wall: Callable[[], float] = time.time
@@ -80,6 +106,20 @@ class Core:
     _outcome_asked: int | None = None
     _named: dict[str, Policy] = field(default_factory=dict)
     _named_of: Loaded | None = None
+    _wards: tuple[Ward, ...] = ()
+    _served: dict[str, Ward] = field(default_factory=dict)
+    _forecaster: Forecaster | None = None
+    _tuning: Tuning = field(init=False)
+    _recorder: Recorder = field(init=False)
+
+    def __post_init__(self) -> None:
+        """What is decided goes into the records."""
+        books = Bookkeeper(self.machine, self.wall)
+        self.warden.decided = books.note
+        self._tuning = Tuning(self.machine, self.seating, self.outside.read, books.note)
+        self._recorder = Recorder(
+            self.machine, self.logger, self.warden, self._tuning, books, keeps=self.keeps
+        )
 
     @property
     def reconciler(self) -> Reconciler:
@@ -153,7 +193,7 @@ class Core:
         """One round; None when the machine could not be looked at (it is tried again)."""
         begun = time.monotonic()
         try:
-            done = self.seating.reconcile(self.policies, self.settings)
+            done = self.seating.reconcile(self._in_force(), self.settings)
         except (HostError, KernelError) as error:
             self.meters.failed(error)
             emit(
@@ -166,8 +206,160 @@ class Core:
             return None
         self.meters.reconciled(time.monotonic() - begun)
         self._take_standings(done.standings)
+        self._served = {ward.policy.name: ward for ward in self._find_wards(done)}
+        self._wards = tuple(
+            ward
+            for name, ward in self._served.items()
+            if ward.policy.mode is Mode.ENFORCE and self.standings[name].state in _ENFORCED
+        )
+        self._recorder.forget_all_but(frozenset(self.policies))
         self._find_overlaps(done)
         return done
+
+    def _in_force(self) -> dict[str, Policy]:
+        """The policies as they are to be carried out now."""
+        now_us = read_uptime_us(self.machine.fs, self.machine.roots)
+        holds = self.warden.hold(self.policies, self.settings, now_us)
+        features = self.machine.features
+        return {
+            name: overlay(lift(policy, features), holds[name])
+            for name, policy in self.policies.items()
+        }
+
+    def _find_wards(self, done: Round) -> Iterator[Ward]:
+        link = self.seating.link
+        for name, policy in self.policies.items():
+            standing = self.standings[name]
+            if standing.state not in _RUNNING:
+                continue
+            record = self.reconciler.ledger.slots.get(standing.slot)
+            worker = record.kdamond_pid if record else None
+            if self.seating.is_userspace(name):
+                worker = link.pid if link else None
+            processes = done.survey.selections[name].processes
+            yield Ward(policy, processes, (worker,) if worker else ())
+
+    def guard_due_us(self) -> int | None:
+        """When to look for harm next, in boot time; None while nothing acts."""
+        if not self._wards:
+            return None
+        now_us = read_uptime_us(self.machine.fs, self.machine.roots)
+        grace_us = self.settings.boot_grace_us
+        return min(now_us + FAST_US, grace_us) if now_us < grace_us else now_us + FAST_US
+
+    def look_for_harm(self) -> bool:
+        """True when a round is due, because something is to be held or let go."""
+        now_us = read_uptime_us(self.machine.fs, self.machine.roots)
+        return self.warden.look(self._wards, self.settings, now_us)
+
+    @property
+    def steers(self) -> bool:
+        """Whether the agent tunes any quota by itself now."""
+        return self._tuning.is_needed(self._wards)
+
+    def steer(self) -> bool:
+        """One step of each quota that the agent tunes. True when a round is due."""
+        now_us = read_uptime_us(self.machine.fs, self.machine.roots)
+        slots = {name: standing.slot for name, standing in self.standings.items()}
+        changed = self._tuning.step(self._wards, self.warden.holds, slots, now_us)
+        for name, sizes in changed.items():
+            self.warden.steer(name, sizes)
+        return bool(changed)
+
+    @property
+    def look_interval_us(self) -> int | None:
+        """Time between two looks at regions, for ages and predictions; None: nobody needs any."""
+        return look_interval_us(ward.policy for ward in self._served.values())
+
+    def forecast(self) -> bool:
+        """Look at regions. True when a round is due, because an age for `age: auto` is another."""
+        now_us = read_uptime_us(self.machine.fs, self.machine.roots)
+        if self._forecaster is None:
+            # Several modules, for those who need it.
+            from damos_agent.agent.forecaster import Forecaster
+
+            self._forecaster = Forecaster(dict(self.warden.held.ages))
+        slots = {name: standing.slot for name, standing in self.standings.items()}
+        changed, asks = False, False
+        for ward in self._forecaster.due(list(self._served.values()), now_us):
+            name = ward.policy.name
+            if self.seating.is_userspace(name):
+                asks = True
+                continue
+            stats = self._tuning.counters(name, slots[name], now_us)
+            changed |= self._forecaster.look(ward, self.regions, stats, self._acts(name), now_us)
+        if asks and self.seating.link:
+            self.seating.link.ask(now_us, snapshots=True)  # see `hear_monitor`
+        self.warden.found_out(self._forecaster.ages)
+        return changed
+
+    def _acts(self, name: str) -> bool:
+        """Whether a policy's schemes change memory now."""
+        hold = self.warden.of(name)
+        return self.policies[name].mode is Mode.ENFORCE and not hold.why
+
+    def _foresee(self, context: ContextReport, now_us: int) -> bool:
+        ward = self._served.get(context.policy)
+        if self._forecaster is None or ward is None or context.snapshot is None:
+            return False
+        if ward not in self._forecaster.due(list(self._served.values()), now_us):
+            return False
+        changed = self._forecaster.take(
+            ward, context.snapshot, context.schemes, self._acts(context.policy), now_us
+        )
+        self.warden.found_out(self._forecaster.ages)
+        return changed
+
+    def regions(self, name: str) -> Snapshot:
+        """A policy's regions now, whoever monitors. Raises `DamosError`."""
+        self._require_known(name or "(none)")
+        ward = self._served.get(name)
+        if ward is None:
+            reason = self.standings[name].reason if name in self.standings else "it is new"
+            raise HostError(f"policy {name} does not run: {reason}")
+        if self.seating.is_userspace(name):
+            found = self.seating.snapshot(name)
+            if found is None:
+                raise HostError("the monitor process does not answer", hint="ask again")
+            return found
+        slot = self.standings[name].slot
+        record = self.reconciler.ledger.slots[slot]
+        machine, sysfs = self.machine, self.machine.roots.sysfs
+        physical = isinstance(ward.policy.target, PhysicalTarget)
+        count = len(ward.policy.schemes)
+        placed = () if physical else record.placements
+        return read_regions(machine.fs, sysfs, slot, count, placed, machine.features, machine.sleep)
+
+    def pause(self, name: str) -> None:
+        """Stop what a policy does, or all of them (empty name). Raises `HostError`."""
+        self._require_known(name)
+        self.warden.pause(name)
+
+    def resume(self, name: str) -> None:
+        """Let it go on, whatever held it. Raises `HostError`."""
+        self._require_known(name)
+        self.warden.resume(name)
+
+    def feed(self, name: str, text: str) -> None:
+        """A number from outside, for goals and guards that name it. Raises `HostError`."""
+        used = {one.source.feed for p in self.policies.values() for one in p.guard.external}
+        quotas = [s.quota for p in self.policies.values() for s in p.schemes if s.quota]
+        used |= {goal.source.feed for quota in quotas for goal in quota.goals if goal.source}
+        if not name or name not in used:
+            known = ", ".join(sorted(used - {""})) or "none"
+            raise HostError(
+                f"no policy asks for the number {name!r}", hint=f"policies ask for: {known}"
+            )
+        number = parse_number(text)
+        if number is None:
+            raise HostError(f"{text!r} is no whole number", hint="feed a number like 1500")
+        now_us = read_uptime_us(self.machine.fs, self.machine.roots)
+        self.outside.feed(name, number, now_us)
+
+    def _require_known(self, name: str) -> None:
+        if name and name not in self.policies:
+            known = ", ".join(self.policies) or "none"
+            raise HostError(f"there is no policy {name}", hint=f"there are: {known}")
 
     def _find_overlaps(self, done: Round) -> None:
         """Policies that meet are told once, however their processes come and go."""
@@ -192,9 +384,16 @@ class Core:
             )
 
     def _take_standings(self, standings: dict[str, Standing]) -> None:
+        standings = {name: self._held(name, standing) for name, standing in standings.items()}
         self._log_states(standings)
         self.standings = standings
         self.outcomes = {n: o for n, o in self.outcomes.items() if n in standings}
+
+    def _held(self, name: str, standing: Standing) -> Standing:
+        hold = self.warden.of(name)
+        if standing.state is not PolicyState.ACTIVE or not is_stopped(self.policies[name], hold):
+            return standing
+        return replace(standing, state=PolicyState.PAUSED, reason=hold.why)
 
     def _log_states(self, standings: dict[str, Standing]) -> None:
         for name, now in standings.items():
@@ -249,6 +448,8 @@ class Core:
         now_us = read_uptime_us(self.machine.fs, self.machine.roots)
         self._reader.begin_round(now_us)
         self._reader.keep(frozenset(self.standings))
+        link = self.seating.link
+        self._recorder.books.begin_round(len(self._served), link.pid if link else None)
         again = False
         for name, policy in self.policies.items():
             standing = self.standings.get(name)
@@ -267,7 +468,7 @@ class Core:
             self.outcomes[name] = outcome
             tuned = policy.monitoring.intervals_goal is not None
             again |= tuned and (before is None or before.aggr_us != outcome.aggr_us)
-            self._log_outcome(policy, outcome, targets)
+            self._log_outcome(policy, outcome, targets, now_us)
         if self.seating.link and self.seating.processes:
             self._outcome_asked = self.seating.link.ask(now_us)
             again |= bool(self.seating.link.failure)  # it turned out to have ended
@@ -285,10 +486,12 @@ class Core:
         due = self._outcome_asked is not None and link.report.number >= self._outcome_asked
         if due:
             self._outcome_asked = None
+        aged = False
         for context in link.report.contexts:
             if policy := self.policies.get(context.policy):
                 self._take_context(policy, context, now_us, tell=due)
-        return bool(link.failure) or self._stands_otherwise()
+                aged |= self._foresee(context, now_us)
+        return bool(link.failure) or aged or self._stands_otherwise()
 
     def _take_context(
         self, policy: Policy, context: ContextReport, now_us: int, *, tell: bool
@@ -304,7 +507,7 @@ class Core:
         outcome = self._reader.take(policy, context, pid or 0, now_us)
         self.outcomes[policy.name] = outcome
         if tell:
-            self._log_outcome(policy, outcome, context.targets)
+            self._log_outcome(policy, outcome, context.targets, now_us)
 
     def _stands_otherwise(self) -> bool:
         """Whether what the monitor said changes where a policy stands."""
@@ -318,8 +521,10 @@ class Core:
                 return True
         return False
 
-    def _log_outcome(self, policy: Policy, outcome: PolicyOutcome, targets: int) -> None:
-        for scheme in outcome.schemes:
+    def _log_outcome(
+        self, policy: Policy, outcome: PolicyOutcome, targets: int, now_us: int
+    ) -> None:
+        for scheme in self._tuning.tuned(policy, outcome.schemes):
             fields = encode(scheme)
             del fields["kind"]
             for goal in fields["goals"]:
@@ -336,6 +541,9 @@ class Core:
                 regions=outcome.regions,
                 **fields,
             )
+        if ward := self._served.get(policy.name):
+            state = self.standings[policy.name].state
+            self._recorder.keep(ward, outcome, state, self.settings, now_us)
 
     def status(self) -> AgentStatus:
         """Everything there is to say, as of now."""
@@ -394,17 +602,35 @@ class Core:
             regions=outcome.regions if outcome else None,
             sample_us=outcome.sample_us if outcome else policy.monitoring.sample_us,
             aggr_us=outcome.aggr_us if outcome else policy.monitoring.aggr_us,
-            schemes=outcome.schemes if outcome else (),
+            schemes=self._tuning.tuned(policy, outcome.schemes) if outcome else (),
             stale_since=entry.stale_since,
             last_error=standing.reason if failed else "",
             bad_file=tuple(str(f) for f in entry.findings) if entry.stale_since else (),
             backend_reason=seat.reason if seat else "",
             notes=notes_of(name, self.shared),
             age_s=round((now_us - outcome.at_us) / 1e6, 1) if outcome else None,
+            guard=self._guard(policy, standing, now_us),
+            worth=self._recorder.worths.get(name),
+            forecast=self._forecaster.forecast(policy) if self._forecaster else None,
         )
         if self.seating.is_userspace(name):
             return self._in_userspace(common, now_us)
         return self._in_kernel(common, policy, standing.slot)
+
+    def _guard(self, policy: Policy, standing: Standing, now_us: int) -> GuardStatus | None:
+        if not pages_out(policy) or standing.state not in _ENFORCED:
+            return None
+        state = self.warden.guard_of(policy.name)
+        waits_us = state.until_us - now_us if state.stage is Stage.TRIPPED else 0
+        return GuardStatus(
+            stage=state.stage.value,
+            share_bp=state.share_bp,
+            signal=state.signal,
+            why=state.why,
+            until_s=max(waits_us, 0) / 1e6 if waits_us > 0 else None,
+            trips=state.trips,
+            levels={one.name: one.level_bp for one in self.warden.signals_of(policy.name)},
+        )
 
     def _in_kernel(self, common: PolicyStatus, policy: Policy, slot: int) -> PolicyStatus:
         record = self.reconciler.ledger.slots.get(slot)

@@ -16,6 +16,8 @@ from typing import Final
 from damos_agent.agent.event_spec import Event, EventSpec, Field, Kind
 from damos_agent.agent.event_table import EVENTS
 from damos_agent.agent.metric_doc import metrics_page
+from damos_agent.agent.record_doc import shape_of
+from damos_agent.algo.record import OutcomeRecord
 
 Schema = dict[str, object]
 
@@ -27,6 +29,9 @@ _GOAL: Final[Schema] = {
         "unit": {"type": "string"},
         "target": {"type": "integer"},
         "current": {"type": ["integer", "null"]},
+        "tuner": {"type": "string"},
+        "why": {"type": "string"},
+        "step": {"type": "string"},
     },
 }
 
@@ -37,6 +42,7 @@ _TYPES: Final[dict[Kind, Schema]] = {
     Kind.TEXTS: {"type": "array", "items": {"type": "string"}},
     Kind.INTEGERS: {"type": "array", "items": {"type": "integer"}},
     Kind.GOALS: {"type": "array", "items": _GOAL},
+    Kind.OBJECT: {"type": "object"},
 }
 
 _COMMON: Final[dict[str, Schema]] = {
@@ -83,12 +89,12 @@ def event_schema() -> Schema:
 
 
 def outcome_schema() -> Schema:
-    """JSON Schema (draft-07) of a `scheme_outcome` line, for those who collect only these."""
+    """JSON Schema (draft-07) of an outcome record: a line of the file of outcomes."""
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "$id": "damos-agent/outcome-v1",
-        "title": "What one scheme of one policy did in one interval",
-        **_event_schema(Event.SCHEME_OUTCOME, EVENTS[Event.SCHEME_OUTCOME]),
+        "title": "What came of one policy in one interval",
+        **shape_of(OutcomeRecord),
     }
 
 
@@ -101,7 +107,8 @@ def events_page() -> str:
         "",
         "The agent logs events and nothing else: one JSON object per line on stderr (readable text",
         "on a terminal). The set is closed; `schemas/event-v1.schema.json` describes every line,",
-        "`schemas/outcome-v1.schema.json` the outcome lines alone. Names and types stay; fields",
+        "`schemas/outcome-v1.schema.json` the `record` of `policy_outcome` lines and the lines of",
+        "the file of outcomes (`outcomes.file` in agent.yaml). Names and types stay; fields",
         "may be added. Every line also carries `timestamp` (UTC), `level`, `event`, `pid` and",
         "`version`.",
         "",

@@ -57,7 +57,9 @@ class Event(StrEnum):
     POLICY_STATE_CHANGED = "policy_state_changed"
     POLICY_UNSUPPORTED = "policy_unsupported"
     POLICIES_OVERLAP = "policies_overlap"
+    GUARD_CHANGED = "guard_changed"
     SCHEME_OUTCOME = "scheme_outcome"
+    POLICY_OUTCOME = "policy_outcome"
     RECONCILE_FAILED = "reconcile_failed"
     STATE_UNUSABLE = "state_unusable"
 
@@ -80,6 +82,7 @@ class Kind(StrEnum):
     TEXTS = "strings"
     INTEGERS = "integers"
     GOALS = "goals"
+    OBJECT = "object"
 
 
 @dataclass(frozen=True, slots=True)

@@ -379,7 +379,7 @@ _POLICY = {
         "A policy's state changed.",
         {
             "policy": POLICY,
-            "state": _text("active, observing, waiting, unsupported, failed or drifted"),
+            "state": _text("active, paused, observing, waiting, unsupported, failed or drifted"),
             "was": _text("the state before; empty: new"),
             "reason": _text("why; empty for active and observing"),
         },
@@ -398,6 +398,19 @@ _POLICY = {
             "pids": Field(Kind.INTEGERS, "processes they have in common; at most 16"),
             "processes": _count("how many they have in common"),
             "hint": HINT,
+        },
+    ),
+    Event.GUARD_CHANGED: EventSpec(
+        Level.WARNING,
+        "How much of a policy's page-out its guard allows changed.",
+        {
+            "policy": POLICY,
+            "stage": _text("free, slow, paused or tripped"),
+            "was": _text("the stage before"),
+            "share_bp": _count("share of the quotas that is allowed", "1/10000"),
+            "signal": _text("what limits: the worst one; empty: nothing"),
+            "reason": _text("the same with figures"),
+            "until_us": _count("end of the hold-off, since boot", "us", optional=True),
         },
     ),
     Event.SCHEME_OUTCOME: EventSpec(
@@ -428,6 +441,17 @@ _POLICY = {
             "effective_bytes": _count("effective quota (esz)", "bytes", optional=True),
             "matched_bytes": _count("memory matching the pattern now", "bytes", optional=True),
             "goals": Field(Kind.GOALS, "metric, unit, target and current of each goal"),
+        },
+    ),
+    Event.POLICY_OUTCOME: EventSpec(
+        Level.INFO,
+        "What came of a policy since the last such line, and why no more: its outcome record, but "
+        "for its schemes, which have lines of their own.",
+        {
+            "policy": POLICY,
+            "limited_by": _text("switch, guard:SIGNAL, goal:STEP, quota, pattern or none"),
+            "reason": REASON,
+            "record": Field(Kind.OBJECT, "as schemas/outcome-v1.schema.json says, without schemes"),
         },
     ),
 }

@@ -37,6 +37,7 @@ _PYTHON_TYPES: dict[Kind, type | tuple[type, ...]] = {
     Kind.TEXTS: (list, tuple),
     Kind.INTEGERS: (list, tuple),
     Kind.GOALS: (list, tuple),
+    Kind.OBJECT: dict,
 }
 
 

@@ -15,6 +15,10 @@ class WriteJournal:
         self.writes = 0
         self.failures = 0
 
+    def counts(self) -> tuple[int, int]:
+        """Writes, and refusals, so far."""
+        return self.writes, self.failures
+
     def wrote(self, path: str, value: str) -> None:
         """Count and log a write."""
         self.writes += 1

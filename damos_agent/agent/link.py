@@ -8,9 +8,11 @@ socket pair (`model.userspace`).
 from __future__ import annotations
 
 import json
+import select
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,6 +30,7 @@ PATIENCE_US = 120_000_000
 PATIENCE_BUSY_US = 10 * PATIENCE_US
 """While it wants to run, it is rather the machine that has no time for it."""
 _SEND_S = 5.0
+_INQUIRE_S = 2.0
 _BUFFER = 1 << 20
 
 
@@ -115,6 +118,19 @@ class MonitorLink:
             self._waiting_since = now_us
         self._send(Ask(self._asked, snapshots), now_us)
         return self._asked
+
+    def inquire(self, now_us: int) -> Report | None:
+        """Ask for everything it knows, and wait for that, though not for long. For people only:
+        nothing else is done meanwhile.
+        """
+        number = self.ask(now_us, snapshots=True)
+        deadline = time.monotonic() + _INQUIRE_S
+        while self._child is not None and self.report.number < number:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self._child.socket], [], [], left)[0]:
+                return None
+            self.receive(now_us)
+        return self.report if self._child is not None else None
 
     def silent_us(self, now_us: int) -> int:
         """How long a question has been without an answer."""

@@ -12,7 +12,8 @@ import os
 from dataclasses import dataclass, field, replace
 
 from damos_agent.agent.atomic import write_atomic
-from damos_agent.model.codec import Json, decode, encode
+from damos_agent.agent.kept import read_kept
+from damos_agent.model.codec import Json, encode
 from damos_agent.model.compiled import Compiled, CompiledFile
 from damos_agent.model.errors import HostError
 from damos_agent.model.finding import Finding, Severity
@@ -196,18 +197,5 @@ def _json(data: Json) -> str:
 
 def read_loaded(path: str = DEFAULT_PATH) -> Loaded:
     """What the last run kept; nothing if there was none on this boot. Raises `HostError`."""
-    try:
-        with open(path, "rb") as stream:
-            return decode(Loaded, json.load(stream))
-    except FileNotFoundError:
-        return Loaded()
-    except OSError as error:
-        raise HostError(
-            f"cannot be read: {error.strerror or error}", path=path, errno=error.errno
-        ) from error
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise HostError(
-            f"is not of this version of the agent: {error}",
-            path=path,
-            hint="policies are read from their files instead; it is replaced at once",
-        ) from error
+    hint = "policies are read from their files instead; it is replaced at once"
+    return read_kept(Loaded, path, hint) or Loaded()

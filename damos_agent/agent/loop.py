@@ -24,6 +24,7 @@ from damos_agent.agent.schedule import Schedule
 from damos_agent.agent.sockets import Server
 from damos_agent.agent.textfile import Textfile
 from damos_agent.agent.watcher import Watcher
+from damos_agent.algo.goals import STEP_US
 from damos_agent.host.libc import give_back
 from damos_agent.host.pidfd import ProcessWatcher
 from damos_agent.host.system import read_uptime_us
@@ -147,6 +148,9 @@ class Loop:
             "resync": self._resync,
             "follow": self._follow,
             "outcome": self._outcome,
+            "guard": self._look_for_harm,
+            "steer": self._steer,
+            "forecast": self._forecast,
             "retry": self._round,
             "files": self._files_settled,
             "textfile": self._write_textfile,
@@ -270,6 +274,50 @@ class Loop:
             self.schedule.no_later("retry", now + max(left, 100_000))
         follow = now + self.core.settings.follow_us if self.core.must_follow() else None
         self.schedule.at("follow", follow)
+        self._plan_guard()
+        if self.core.steers:
+            self.schedule.no_later("steer", now + STEP_US)
+        else:
+            self.schedule.at("steer", None)
+        self._plan_forecast()
+
+    def _plan_forecast(self) -> None:
+        every_us = self.core.look_interval_us
+        if every_us is None:
+            self.schedule.at("forecast", None)
+        else:
+            self.schedule.no_later("forecast", monotonic_us() + every_us)
+
+    def _forecast(self) -> None:
+        if self.core.forecast():
+            self._round()
+        self._plan_forecast()
+
+    def _steer(self) -> None:
+        if self.core.steer():
+            self._round()
+        if self.core.steers:
+            self.schedule.no_later("steer", monotonic_us() + STEP_US)
+
+    def _plan_guard(self) -> None:
+        due_us = self.core.guard_due_us()
+        if due_us is None:
+            self.schedule.at("guard", None)
+            return
+        machine = self.core.machine
+        left = due_us - read_uptime_us(machine.fs, machine.roots)
+        self.schedule.at("guard", monotonic_us() + max(left, 10_000))
+
+    def _look_for_harm(self) -> None:
+        if self.core.look_for_harm():
+            self._round()
+        else:
+            self._plan_guard()
+
+    def switch(self, change: Callable[[], None]) -> None:
+        """Pause or resume something, and carry that out at once. Raises as `change`."""
+        change()
+        self._round()
 
     def _listen_to_monitor(self) -> None:
         """Have the selector follow the monitor process as it comes and goes."""

@@ -9,6 +9,7 @@ import selectors
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import damos_agent
 from damos_agent.agent.adjust import Adjuster, MetricsPorts
@@ -24,12 +25,14 @@ from damos_agent.agent.loader import Loaded, read_loaded
 from damos_agent.agent.log import SwitchedLog
 from damos_agent.agent.loop import Loop
 from damos_agent.agent.notify import Notifier, watchdog_us
+from damos_agent.agent.outside import Outside
 from damos_agent.agent.priming import PRIMING_ONCE_US, PRIMING_STOP_US, finish_priming
 from damos_agent.agent.reconciler import Reconciler
 from damos_agent.agent.seating import Seating
 from damos_agent.agent.sockets import Server
 from damos_agent.agent.status import StatusAnswer
 from damos_agent.agent.survey import Machine
+from damos_agent.agent.warden import Warden
 from damos_agent.host.filesystem import RealFilesystem
 from damos_agent.host.pidfd import ProcessWatcher
 from damos_agent.host.roots import Roots
@@ -196,7 +199,10 @@ def _assemble(
     reconciler = Reconciler(machine, applier, ledger, logger, dry_run=dry_run)
     link = MonitorLink(roots, logger) if stays and not dry_run else None
     seating = Seating(reconciler, link, logger)
-    core = Core(machine, seating, logger, lambda: (journal.writes, journal.failures), loaded)
+    outside = Outside()
+    warden = Warden(machine, logger, keeps=not dry_run, outside=outside.read)
+    warden.adopt()
+    core = Core(machine, seating, logger, journal.counts, warden, outside, loaded)
     core.keeps = not dry_run
     core.totals = Totals(started=time.time())
     core.reconciler.adopt()
@@ -337,7 +343,16 @@ def _make_loop(core: Core) -> Loop:
 
 def _serve(loop: Loop, core: Core) -> None:
     path = f"{core.machine.roots.run}/status.sock"
-    answer = StatusAnswer({"status": core.status}, {"reload": loop.request_reload})
+    does: dict[str, Callable[[dict[str, str]], None]] = {
+        "reload": lambda _request: loop.request_reload(),
+        "pause": lambda request: loop.switch(lambda: core.pause(request.get("policy", ""))),
+        "resume": lambda request: loop.switch(lambda: core.resume(request.get("policy", ""))),
+    }
+    does["feed"] = lambda request: core.feed(request.get("name", ""), request.get("number", ""))
+    asks: dict[str, Callable[[dict[str, str]], object]] = {
+        "regions": lambda request: core.regions(request.get("policy", ""))
+    }
+    answer = StatusAnswer({"status": core.status}, does, asks=asks)
     loop.servers.append(Server(loop.selector, listen_unix(path), answer, path=path))
     emit(core.logger, Event.LISTENING, purpose="status", address=f"unix:{path}")
 

@@ -10,7 +10,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from damos_agent.model.status import AgentStatus, Fallback, PolicyState, PolicyStatus, SchemeOutcome
+from damos_agent.algo.guard import Stage
+from damos_agent.model.status import (
+    AgentStatus,
+    Fallback,
+    GuardStatus,
+    PolicyState,
+    PolicyStatus,
+    SchemeOutcome,
+    Worth,
+)
 
 Sample = tuple[tuple[str, ...], float]
 """Label values in the row's order, and the value."""
@@ -110,6 +119,34 @@ def _probe_info(status: AgentStatus) -> Iterator[Sample]:
     for policy in status.policies:
         if policy.probe:
             yield (policy.name, policy.probe, policy.granularity), 1
+
+
+def _guard(name: str, meaning: str, read: Callable[[GuardStatus], float]) -> Metric:
+    return _policy(name, meaning, lambda one: read(one.guard) if one.guard else None)
+
+
+def _guard_stage(status: AgentStatus) -> Iterator[Sample]:
+    for policy in status.policies:
+        if policy.guard is not None:
+            for stage in Stage:
+                yield (policy.name, stage.value), float(policy.guard.stage == stage)
+
+
+def _guard_levels(status: AgentStatus) -> Iterator[Sample]:
+    for policy in status.policies:
+        for name, level in (policy.guard.levels if policy.guard else {}).items():
+            if level is not None:
+                yield (policy.name, name), level / 1e4
+
+
+def _worth(name: str, meaning: str, read: Callable[[Worth], float | None]) -> Metric:
+    return _policy(name, meaning, lambda one: read(one.worth) if one.worth else None)
+
+
+def _refaults(status: AgentStatus) -> Iterator[Sample]:
+    for policy in status.policies:
+        if policy.worth is not None and policy.worth.refaults is not None:
+            yield (policy.name,), policy.worth.refaults
 
 
 def _canary(name: str, meaning: str, member: str) -> Metric:
@@ -241,6 +278,51 @@ METRICS: tuple[Metric, ...] = (
     _canary("damos_canary_sent_bytes_total", "Memory paged out ahead to try the rest", "sent"),
     _canary("damos_canary_back_bytes_total", "Of that, what was soon needed again", "back"),
     _canary("damos_canary_spared_bytes_total", "Memory not paged out because of it", "spared"),
+    Metric(
+        "damos_guard_stage",
+        MetricType.GAUGE,
+        "1 for the stage a policy's guard is in, 0 for the others",
+        ("policy", "stage"),
+        _guard_stage,
+    ),
+    _guard(
+        "damos_guard_allowed_ratio",
+        "Share of the quotas that the guard allows; 0: page-out is stopped",
+        lambda guard: guard.share_bp / 1e4,
+    ),
+    Metric(
+        "damos_guard_level_ratio",
+        MetricType.GAUGE,
+        "How much of what is allowed each signal of harm has used up; page-out stops at 1",
+        ("policy", "signal"),
+        _guard_levels,
+    ),
+    Metric(
+        "damos_policy_refaults_total",
+        MetricType.COUNTER,
+        "Pages needed again after they were evicted, of those a policy that pages out is about",
+        ("policy",),
+        _refaults,
+    ),
+    _worth(
+        "damos_policy_saved_gross_bytes",
+        "Memory of the policy's target that is in swap, as of the last outcome",
+        lambda worth: worth.gross,
+    ),
+    _worth(
+        "damos_policy_saved_net_bytes",
+        "The same, less what zram and zswap take to hold it and the agent's own memory",
+        lambda worth: worth.net,
+    ),
+    _worth(
+        "damos_policy_cpu_ratio",
+        "Share of one core that its kdamond or monitor took in the last outcome interval",
+        lambda worth: (
+            worth.cpu_us / worth.interval_us
+            if worth.cpu_us is not None and worth.interval_us
+            else None
+        ),
+    ),
     _policy(
         "damos_monitor_targets", "Processes or ranges monitored", lambda policy: policy.targets
     ),

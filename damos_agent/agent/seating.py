@@ -19,7 +19,7 @@ from damos_agent.model.errors import UnsupportedError
 from damos_agent.model.policy import BackendChoice, Mode, PhysicalTarget, Policy
 from damos_agent.model.settings import Settings
 from damos_agent.model.status import Fallback, PolicyState
-from damos_agent.model.userspace import ContextReport, Work
+from damos_agent.model.userspace import ContextReport, Snapshot, Work
 from damos_agent.userspace.capable import check_policy
 
 NO_MONITOR = "user space can serve it, but only the agent that stays does, not a single round"
@@ -63,6 +63,15 @@ class Seating:
         if self.link is None or not self.is_userspace(name):
             return None
         return next((c for c in self.link.report.contexts if c.policy == name), None)
+
+    def snapshot(self, name: str) -> Snapshot | None:
+        """That policy's regions, of the monitor: waits two seconds for it at most."""
+        if self.link is None or not self.is_userspace(name):
+            return None
+        machine = self.reconciler.machine
+        report = self.link.inquire(read_uptime_us(machine.fs, machine.roots))
+        found = [one for one in report.contexts if one.policy == name] if report else []
+        return found[0].snapshot if found else None
 
     def is_userspace(self, name: str) -> bool:
         """Whether the monitor serves that policy."""

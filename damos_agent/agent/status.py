@@ -3,7 +3,10 @@
 A client sends one line and gets one line of JSON back:
 
     {"get": "status"}   the whole `AgentStatus`; also the answer to an empty or missing line
+    {"get": "regions", "policy": NAME}  a `Snapshot` of them; only for root and the agent's own user
     {"do": "reload"}    {"kind": "Done", "done": "reload"}; only for root and the agent's own user
+    {"do": "feed", "name": NAME, "number": DIGITS}, the same: a number for guards
+    {"do": "pause", "policy": NAME}, {"do": "resume", …}   the same; without a policy: all of them
 
 or `{"kind": "Refused", "message": …, "hint": …}`.
 """
@@ -30,11 +33,14 @@ DEFAULT_PATH = "/run/damos-agent/status.sock"
 
 @dataclass(frozen=True, slots=True)
 class StatusAnswer:
-    """Answers requests: `gets` by name return something to encode, `does` perform something."""
+    """Answers requests: `gets` by name return something to encode, `does` perform something, and
+    `asks` return what is not for everybody.
+    """
 
     gets: Mapping[str, Callable[[], object]]
-    does: Mapping[str, Callable[[], None]] = field(default_factory=dict)
+    does: Mapping[str, Callable[[dict[str, str]], None]] = field(default_factory=dict)
     owner: int = field(default_factory=os.geteuid)
+    asks: Mapping[str, Callable[[dict[str, str]], object]] = field(default_factory=dict)
 
     def __call__(self, request: bytes, peer: Peer, *, complete: bool) -> bytes | None:
         """One line of JSON once the request line is whole."""
@@ -50,9 +56,12 @@ class StatusAnswer:
         match request:
             case {"get": name} if name in self.gets:
                 return encode(self.gets[name]())
+            case {"get": name} if name in self.asks:
+                self._require_owner(f"ask for {name}", peer)
+                return encode(self.asks[name](request))
             case {"do": name} if name in self.does:
                 self._require_owner(name, peer)
-                self.does[name]()
+                self.does[name](request)
                 return {"kind": "Done", "done": name}
         known = [f'{{"get": "{name}"}}' for name in self.gets]
         known += [f'{{"do": "{name}"}}' for name in self.does]
@@ -134,6 +143,6 @@ def read_status(path: str = DEFAULT_PATH, *, timeout_s: float = 5.0) -> AgentSta
         ) from error
 
 
-def do(path: str, name: str, *, timeout_s: float = 5.0) -> None:
+def do(path: str, name: str, /, *, timeout_s: float = 5.0, **more: str) -> None:
     """Have the running agent do `name`; returns when it has been taken up."""
-    ask(path, {"do": name}, timeout_s=timeout_s)
+    ask(path, {"do": name, **more}, timeout_s=timeout_s)

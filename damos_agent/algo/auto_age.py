@@ -73,18 +73,21 @@ def choose(
         return _moved(state, fitting[0].age_us, Reason.OK, now_us)
     calm = [one for one in fitting if one.at_most_bp * _BP <= budget_bp * _WELL_WITHIN_BP]
     younger = next((one.age_us for one in calm if now is None or one.age_us < now), None)
-    state = _waiting(state, younger, now_us)
+    state = _waiting(state, younger, [one.age_us for one in calm], now_us)
     if state.next_us is not None and now_us - state.next_since_us >= _HOLD_US:
         return _moved(state, state.next_us, Reason.OK, now_us)
     reason = Reason.OK if now is not None else _reason(estimates, fitting)
     return replace(state, reason=reason)
 
 
-def _waiting(state: Choice, younger_us: int | None, now_us: int) -> Choice:
-    """An older age has been well within for as long as a younger one; not the other way round."""
+def _waiting(state: Choice, younger_us: int | None, calm: Sequence[int], now_us: int) -> Choice:
+    """An older age has been well within for as long as a younger one; not the other way round.
+
+    One that is well within no more, as what was seen of it fades, is not waited for.
+    """
     if younger_us is None:
         return replace(state, next_us=None, next_since_us=0)
-    if state.next_us is None:
+    if state.next_us is None or max(state.next_us, younger_us) not in calm:
         return replace(state, next_us=younger_us, next_since_us=now_us)
     return replace(state, next_us=max(state.next_us, younger_us))
 

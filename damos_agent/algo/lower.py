@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from damos_agent.algo.filter_layers import lower_filters
+from damos_agent.algo.goals import GOAL_FEATURES
+from damos_agent.algo.overlay import resolved
 from damos_agent.model.damon import ContextSpec, DestSpec, GoalSpec, SchemeSpec, TargetSpec
 from damos_agent.model.errors import UnsupportedError
 from damos_agent.model.feature import Feature, Features, Ops, missing_feature
@@ -37,17 +39,6 @@ _VADDR_ONLY = {
 }
 _PADDR_ONLY = {Action.LRU_PRIO, Action.LRU_DEPRIO}
 _MIGRATE = {Action.MIGRATE_HOT, Action.MIGRATE_COLD}
-_GOAL_FEATURES = {
-    GoalMetric.USER_INPUT: Feature.GOALS,
-    GoalMetric.MEMORY_PSI_SOME: Feature.PSI_GOAL,
-    GoalMetric.NODE_MEM_USED: Feature.NODE_MEM_GOALS,
-    GoalMetric.NODE_MEM_FREE: Feature.NODE_MEM_GOALS,
-    GoalMetric.NODE_MEMCG_USED: Feature.MEMCG_GOALS,
-    GoalMetric.NODE_MEMCG_FREE: Feature.MEMCG_GOALS,
-    GoalMetric.ACTIVE_MEM: Feature.LRU_GOALS,
-    GoalMetric.INACTIVE_MEM: Feature.LRU_GOALS,
-    GoalMetric.NODE_ELIGIBLE_MEM: Feature.NODE_ELIGIBLE_GOAL,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +165,7 @@ def shape_scheme(
     While observing the action is `stat` and nothing limits what is counted.
     """
     enforce = mode is Mode.ENFORCE
-    pattern = scheme.pattern
+    pattern = resolved(scheme.pattern, None)
     layers = lower_filters(scheme.filters, features)
     quota = scheme.quota if enforce else None
     spec = SchemeSpec(
@@ -261,11 +252,10 @@ def lower_goal(goal: Goal, quota: Quota, ops: Ops, features: Features) -> GoalSp
     keyword = KERNEL_METRICS.get(goal.metric)
     if keyword is None:
         raise UnsupportedError(
-            f"goal '{goal.metric}' is not measured by the kernel and this version of the agent "
-            "has no controller of its own yet",
-            hint="use one of " + ", ".join(KERNEL_METRICS),
+            f"goal '{goal.metric}' cannot be measured by this version of the agent yet",
+            hint="use another metric: see docs/policy-reference.md",
         )
-    feature = _GOAL_FEATURES[goal.metric]
+    feature = GOAL_FEATURES[goal.metric]
     if feature not in features:
         raise missing_feature(feature, features, f"goal '{goal.metric}'")
     if goal.metric is GoalMetric.NODE_ELIGIBLE_MEM and ops is not Ops.PADDR:

@@ -8,6 +8,11 @@ from damos_agent.cli import exits
 from damos_agent.model.errors import DamosError
 
 
+def warn(text: str) -> None:
+    """Say on stderr what did not keep us from going on."""
+    click.echo(click.style("warning: ", fg="yellow", bold=True) + text, err=True)
+
+
 def complain(error: DamosError) -> None:
     """Say on stderr what is wrong, where, and what to do."""
     place = f"{error.path}: " if error.path else ""

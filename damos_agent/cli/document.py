@@ -12,10 +12,12 @@ from damos_agent.model.policy import (
     AddressRange,
     CgroupTarget,
     ContainerTarget,
+    External,
     Filter,
     FilterType,
     Goal,
     GoalMetric,
+    Limits,
     MetricUnit,
     Monitoring,
     Pattern,
@@ -45,6 +47,7 @@ def document_of(policy: Policy) -> Document:
         "backend": policy.backend.value,
         "target": _target(policy.target),
         "monitoring": _monitoring(policy.monitoring),
+        "guard": _guard(policy.guard),
         "schemes": [_scheme(scheme) for scheme in policy.schemes],
     }
     return {"apiVersion": "damos-agent/v1", "kind": "Policy", "metadata": metadata, "spec": spec}
@@ -87,6 +90,11 @@ def _monitoring(monitoring: Monitoring) -> Document:
         "update_interval": format_duration(monitoring.update_us),
         "min_regions": monitoring.min_regions,
         "max_regions": monitoring.max_regions,
+        "userspace": {
+            "probe": monitoring.userspace.probe.value,
+            "cpu": format_share(monitoring.userspace.cpu_bp),
+            "stall": format_duration(monitoring.userspace.stall_us),
+        },
     }
     goal = monitoring.intervals_goal
     if goal is not None:
@@ -97,6 +105,30 @@ def _monitoring(monitoring: Monitoring) -> Document:
             "max_sampling_interval": format_duration(goal.max_sample_us),
         }
     return document
+
+
+def _guard(limits: Limits) -> Document:
+    document: Document = {
+        "refaults": MAX
+        if limits.refaults_bp is None
+        else f"{format_share(limits.refaults_bp)}/min",
+        "memory_psi": _share_or_max(limits.memory_psi_bp),
+        "io_psi": _share_or_max(limits.io_psi_bp),
+        "swap_free": format_share(limits.swap_free_bp or 0),
+        "cpu": _share_or_max(limits.cpu_bp),
+    }
+    if limits.external:
+        document["external"] = [{**_source(one.source), "max": one.most} for one in limits.external]
+    return document
+
+
+def _source(source: External) -> Document:
+    where = {"file": source.path} if source.path else {"feed": source.feed}
+    return {**where, "stale_after": format_duration(source.stale_us)}
+
+
+def _share_or_max(share: int | None) -> str:
+    return MAX if share is None else format_share(share)
 
 
 def _scheme(scheme: Scheme) -> Document:
@@ -134,7 +166,9 @@ def _pattern(pattern: Pattern) -> Document:
             "min": format_share(pattern.access_min_bp),
             "max": MAX if rate is None else format_share(rate),
         },
-        "age": {
+        "age": "auto"
+        if pattern.auto_age
+        else {
             "min": format_duration(pattern.age_min_us),
             "max": MAX if age is None else format_duration(age),
         },
@@ -165,8 +199,10 @@ def _quota(quota: Quota) -> Document:
 
 def _goal(goal: Goal) -> Document:
     target = _goal_target(goal.metric, goal.target)
-    rest = {"node": goal.nid, "cgroup": goal.cgroup, "current": goal.current}
+    rest: Document = {"node": goal.nid, "cgroup": goal.cgroup, "current": goal.current}
     given = {key: value for key, value in rest.items() if value is not None}
+    if goal.source is not None:
+        given |= _source(goal.source)
     if given or goal.metric is GoalMetric.USER_INPUT:
         return {goal.metric.value: {"target": target, **given}}
     return {goal.metric.value: target}

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from damos_agent.agent.held import find_hold, load_held
 from damos_agent.agent.ledger import load_ledger
 from damos_agent.agent.survey import Machine
+from damos_agent.algo.overlay import Hold
 from damos_agent.cli.exits import NoDamonError
 from damos_agent.cli.session import Session
 from damos_agent.host.roots import Roots
-from damos_agent.host.system import read_boot_id, read_kernel_release
+from damos_agent.host.system import read_boot_id, read_kernel_release, read_uptime_us
 from damos_agent.host.targets import TargetReader
 from damos_agent.kernel.btf import parse_damon
 from damos_agent.kernel.features import detect, from_names, named_by_newest
 from damos_agent.kernel.tree_features import from_tree
 from damos_agent.model.damon import Ledger
 from damos_agent.model.feature import Features, Source
+from damos_agent.model.policy import Policy
+from damos_agent.model.settings import Settings
 
 
 def is_copy(session: Session) -> bool:
@@ -61,3 +67,21 @@ def read_ledger(session: Session) -> Ledger:
     boot_id = read_boot_id(session.fs, session.roots)
     ledger = load_ledger(session.roots.run)
     return ledger if ledger.boot_id == boot_id else Ledger(boot_id=boot_id)
+
+
+def read_holds(
+    session: Session, policies: Mapping[str, Policy], settings: Settings, features: Features
+) -> dict[str, Hold]:
+    """What the agent holds of each policy: pauses, guards, the time after boot. Of a copy nothing
+    is known.
+    """
+    if is_copy(session):
+        return {}
+    run = session.roots.run
+    now_us = read_uptime_us(session.fs, session.roots)
+    held = load_held(run, read_boot_id(session.fs, session.roots))
+    grace_us = settings.boot_grace_us
+    return {
+        name: find_hold(policy, held, features, run, now_us, grace_us)
+        for name, policy in policies.items()
+    }

@@ -26,6 +26,11 @@ VERBS: Final[dict[str, str]] = {
     "validate": "Check policy files; needs neither root nor DAMON.",
     "plan": "Show what would be written to the kernel, in order.",
     "status": "Show what the running agent does, policy by policy.",
+    "explain": "Tell why a policy does what it does, and not more.",
+    "outcomes": "Show what came of the policies, interval by interval.",
+    "pause": "Stop what a policy does, or all of them; monitoring goes on.",
+    "resume": "Let it go on, also where a guard has stopped it.",
+    "feed": "Tell the agent a number for goals and guards.",
     "verify": "Tell whether the kernel still matches the policies.",
     "config": "Show the policies in effect and where they come from.",
     "features": "Show what this kernel's DAMON offers.",
@@ -176,7 +181,7 @@ def _root(name: str, default: str, text: str) -> Callable[[F], F]:
 def damosctl(ctx: click.Context, /, color: str, debug: bool, **roots: str) -> None:
     """Memory policies for Linux: check them, plan them, and see what they do.
 
-    Only `reload` changes anything, and only by asking the agent.
+    Only `reload`, `pause`, `resume` and `feed` change anything, and only by asking the agent.
     """
     ctx.color = color_wish(color)
     session = ctx.obj if isinstance(ctx.obj, Session) else Session()

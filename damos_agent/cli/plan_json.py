@@ -26,6 +26,7 @@ def render(preview: Preview, sysfs: str, memory: dict[str, str]) -> str:
         "writes": preview.writes,
         "changes": changes,
         "in_sync": list(preview.in_sync),
+        "held": preview.held,
         "waiting": preview.waiting,
         "userspace": preview.userspace,
         "unsupported": preview.unsupported,

@@ -94,6 +94,8 @@ def _notes(preview: Preview) -> Iterator[str]:
         yield f"{click.style(f'x {name}: unsupported:', fg='red', bold=True)} {reason}"
     for name, reason in preview.userspace.items():
         yield f"{click.style(f'u {name}: in user space:', fg='yellow', bold=True)} {reason}"
+    for name, reason in preview.held.items():
+        yield f"{click.style(f'# {name}: paused:', fg='yellow', bold=True)} {reason}"
     for name, reason in preview.waiting.items():
         yield f"{click.style(f'. {name}: waiting:', fg='cyan', bold=True)} {reason}"
     for name in preview.in_sync:

@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from damos_agent.agent.survey import NOT_ASKED_FOR, survey
+from damos_agent.algo.goals import lift
 from damos_agent.algo.lower import ops_of
-from damos_agent.cli.machine import is_copy, read_ledger, read_machine
+from damos_agent.algo.overlay import FREE, is_stopped, overlay
+from damos_agent.cli.machine import is_copy, read_holds, read_ledger, read_machine
 from damos_agent.cli.session import Session
 from damos_agent.host.system import read_uptime_us
 from damos_agent.kernel.features import profile_of
@@ -57,6 +59,7 @@ class Preview:
     """A plan with its circumstances; `later`, `unsupported` and `waiting` by policy name.
 
     `userspace`: policies that the agent's own monitor serves instead, and why the kernel does not.
+    `held`: what is stopped by a pause or a guard, and why.
     `stand_ins`: pids and addresses are not those of any machine. `copied`: sysfs is a copy.
     """
 
@@ -69,6 +72,7 @@ class Preview:
     unsupported: dict[str, str] = field(default_factory=dict)
     waiting: dict[str, str] = field(default_factory=dict)
     userspace: dict[str, str] = field(default_factory=dict)
+    held: dict[str, str] = field(default_factory=dict)
 
     @property
     def in_sync(self) -> tuple[str, ...]:
@@ -97,6 +101,12 @@ def preview_live(
     Slots of the policies in `hold` stay: their files are bad, so their last good versions run on.
     """
     machine = read_machine(session, kernel)
+    holds = read_holds(session, policies, settings, machine.features)
+    stopped = {n: one.why for n, one in holds.items() if is_stopped(policies[n], one)}
+    policies = {
+        name: overlay(lift(policy, machine.features), holds.get(name, FREE))
+        for name, policy in policies.items()
+    }
     view = survey(policies, machine, read_ledger(session), settings, hold)
     made = plan(view.desired, view.situation)
     now_us = read_uptime_us(session.fs, session.roots)
@@ -115,6 +125,7 @@ def preview_live(
         unsupported=unsupported,
         waiting=view.waiting | absent,
         userspace={name: why for name, why in userspace.items() if name not in absent},
+        held=stopped,
     )
 
 
@@ -149,6 +160,7 @@ def userspace_lacks(policy: Policy) -> str:
 def preview_profile(kernel: str, policies: Mapping[str, Policy], settings: Settings) -> Preview:
     """The plan for a fresh machine with mainline kernel `kernel`, such as `6.12`."""
     features = profile_of(kernel)
+    policies = {name: overlay(lift(one, features), FREE) for name, one in policies.items()}
     desired: dict[str, Desired] = {}
     unsupported: dict[str, str] = {}
     for name, policy in policies.items():

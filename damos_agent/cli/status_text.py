@@ -12,7 +12,9 @@ from damos_agent.cli.table import Column, Row, lay_out
 from damos_agent.model.policy import MetricUnit
 from damos_agent.model.status import (
     AgentStatus,
+    Forecast,
     GoalStatus,
+    GuardStatus,
     PolicyState,
     PolicyStatus,
     SchemeOutcome,
@@ -28,6 +30,7 @@ from damos_agent.model.userspace import AgesCheck, Canaries, IdleBytes
 
 _COLORS = {
     PolicyState.ACTIVE: "green",
+    PolicyState.PAUSED: "yellow",
     PolicyState.OBSERVING: "cyan",
     PolicyState.WAITING: "blue",
     PolicyState.UNSUPPORTED: "yellow",
@@ -48,6 +51,18 @@ _COLUMNS = (
 )
 
 
+_ALL_BP: Final = 10_000
+_STEPS: Final = {
+    "seed": "begins",
+    "below_goal": "quota rises",
+    "met": "met",
+    "over_goal": "quota cut",
+    "falling": "on its way down",
+    "lagging": "waits for what it did to show",
+    "unused": "quota is not used up",
+    "no_input": "no input, so the quota falls",
+    "at_cap": "at the cap",
+}
 _OLD_S: Final = 10.0
 """Figures are read once per outcome interval; from here on their age is told."""
 
@@ -166,6 +181,10 @@ def _notes(policy: PolicyStatus) -> Iterator[str]:
         yield click.style(f"  figures of {span(policy.age_s)} ago", dim=True)
     if policy.reason:
         yield f"  {policy.reason}"
+    if policy.guard:
+        yield from _guard(policy.guard)
+    if policy.forecast and policy.forecast.reason:
+        yield f"  {_auto_age(policy.forecast)}"
     if policy.backend == "userspace":
         yield from _monitor(policy)
     for text in policy.notes:
@@ -176,6 +195,22 @@ def _notes(policy: PolicyStatus) -> Iterator[str]:
         yield click.style("  the file has errors, and its last good version counts:", fg="red")
     for text in policy.bad_file:
         yield click.style(f"    {text}", fg="red")
+
+
+def _guard(guard: GuardStatus) -> Iterator[str]:
+    """`the guard allows 25% of the quotas: …`, `page-out may go on in 48s at the earliest`."""
+    if 0 < guard.share_bp < _ALL_BP:
+        share = format_share(guard.share_bp)
+        why = guard.why or "it goes on slowly after a pause"
+        yield click.style(f"  the guard allows {share} of the quotas: {why}", fg="yellow")
+    if guard.until_s is not None:
+        yield f"  page-out may go on in {span(guard.until_s)} at the earliest"
+
+
+def _auto_age(told: Forecast) -> str:
+    if told.age_us is None:
+        return f"age: auto has found none yet ({told.reason}): nothing is paged out"
+    return f"age: auto is {format_duration(told.age_us)}"
 
 
 def _in_brackets(schemes: Sequence[SchemeOutcome]) -> str:
@@ -233,9 +268,11 @@ def _ages(ages: Sequence[IdleBytes]) -> str:
 def goal_text(goal: GoalStatus) -> str:
     """`goal memory_psi_some: 0.4% of 1%`."""
     target = _amount(goal.target, goal.unit)
+    by = f" (tuned by the agent: {goal.why})" if goal.tuner == "agent" else ""
+    step = f", {_STEPS.get(goal.step, goal.step)}" if goal.step else ""
     if goal.current is None:
-        return f"goal {goal.metric}: not measured, target {target}"
-    return f"goal {goal.metric}: {_amount(goal.current, goal.unit)} of {target}"
+        return f"goal {goal.metric}: not measured, target {target}{step}{by}"
+    return f"goal {goal.metric}: {_amount(goal.current, goal.unit)} of {target}{step}{by}"
 
 
 def _amount(value: int, unit: str) -> str:

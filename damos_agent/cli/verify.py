@@ -53,6 +53,7 @@ def _document(preview: Preview, *, ignored: bool) -> dict[str, object]:
     return {
         "in_sync": list(preview.in_sync),
         "drift": drift,
+        "held": preview.held,
         "waiting": preview.waiting,
         "userspace": preview.userspace,
         "unsupported": {} if ignored else preview.unsupported,
@@ -71,6 +72,8 @@ def _differences(work: SlotPlan) -> list[dict[str, str | None]]:
 def _print(preview: Preview, *, ignored: bool) -> None:
     for name in preview.in_sync:
         click.echo(f"{click.style('ok', fg='green', bold=True)}           {name}")
+    for name, reason in preview.held.items():
+        click.echo(f"{click.style('paused', fg='yellow', bold=True)}       {name}: {reason}")
     for name, reason in preview.userspace.items():
         click.echo(f"{click.style('user space', fg='cyan', bold=True)}   {name}: {reason}")
     for name, reason in preview.waiting.items():

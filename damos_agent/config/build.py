@@ -6,6 +6,7 @@ from damos_agent.config.build_goal import build_goal
 from damos_agent.config.shape_agent import AgentDocument
 from damos_agent.config.shape_filter import FilterShape, FilterWord, MatchShape
 from damos_agent.config.shape_policy import (
+    GuardShape,
     MonitoringShape,
     PatternShape,
     PolicyDocument,
@@ -19,10 +20,13 @@ from damos_agent.model.policy import (
     CgroupTarget,
     ContainerTarget,
     Destination,
+    External,
+    ExternalLimit,
     FailCharge,
     Filter,
     FilterType,
     IntervalsGoal,
+    Limits,
     Monitoring,
     Origin,
     Pattern,
@@ -38,7 +42,7 @@ from damos_agent.model.policy import (
     Watermarks,
     Weights,
 )
-from damos_agent.model.settings import MetricsSettings, Settings
+from damos_agent.model.settings import MetricsSettings, OutcomeSettings, Settings
 
 
 def build_policy(document: PolicyDocument, origin: Origin) -> Policy:
@@ -51,6 +55,7 @@ def build_policy(document: PolicyDocument, origin: Origin) -> Policy:
         mode=spec.mode,
         backend=spec.backend,
         monitoring=_monitoring(spec.monitoring),
+        guard=_guard(spec.guard),
         labels=dict(document.metadata.labels),
         annotations=dict(document.metadata.annotations),
         origin=origin,
@@ -90,7 +95,21 @@ def _monitoring(shape: MonitoringShape) -> Monitoring:
         else IntervalsGoal(
             goal.access, goal.aggregations, goal.min_sampling_interval, goal.max_sampling_interval
         ),
-        userspace=Userspace(own.probe, own.cpu, own.stall, own.refaults),
+        userspace=Userspace(own.probe, own.cpu, own.stall),
+    )
+
+
+def _guard(shape: GuardShape) -> Limits:
+    return Limits(
+        refaults_bp=shape.refaults,
+        memory_psi_bp=shape.memory_psi,
+        io_psi_bp=shape.io_psi,
+        swap_free_bp=shape.swap_free or None,
+        cpu_bp=shape.cpu,
+        external=tuple(
+            ExternalLimit(External(one.feed or "", one.file or "", one.stale_after), one.max)
+            for one in shape.external
+        ),
     )
 
 
@@ -109,7 +128,8 @@ def build_scheme(shape: SchemeShape) -> Scheme:
 
 
 def _pattern(shape: PatternShape) -> Pattern:
-    size, rate, age = shape.size, shape.access_rate, shape.age
+    size, rate = shape.size, shape.access_rate
+    age = None if shape.age == "auto" else shape.age
     return Pattern(
         size_min=size.min if size else 0,
         size_max=size.max if size else None,
@@ -117,6 +137,7 @@ def _pattern(shape: PatternShape) -> Pattern:
         access_max_bp=rate.max if rate else None,
         age_min_us=age.min if age else 0,
         age_max_us=age.max if age else None,
+        auto_age=shape.age == "auto",
     )
 
 
@@ -173,6 +194,7 @@ def build_settings(document: AgentDocument) -> Settings:
         follow_us=spec.follow_interval,
         outcome_us=spec.outcome_interval,
         settle_us=spec.settle_time,
+        boot_grace_us=spec.boot_grace,
         watch=spec.watch,
         drift=spec.drift,
         on_exit=spec.on_exit,
@@ -180,6 +202,11 @@ def build_settings(document: AgentDocument) -> Settings:
         damon_stat=spec.damon_stat,
         metrics=MetricsSettings(
             spec.metrics.listen, spec.metrics.textfile or "", spec.metrics.textfile_interval
+        ),
+        outcomes=OutcomeSettings(
+            spec.outcomes.file if spec.outcomes.enabled else "",
+            spec.outcomes.max_size,
+            spec.outcomes.keep,
         ),
         log_format=spec.log.format,
         log_level=spec.log.level,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from damos_agent.config.shape_quota import (
     GoalShape,
+    GroupRate,
+    GroupShare,
+    GroupSize,
     LongGoalShape,
     MemcgGoal,
     NodeGoal,
     UserInput,
     parse_target,
 )
-from damos_agent.model.policy import Goal, GoalMetric
+from damos_agent.model.policy import External, Goal, GoalMetric
 
 
 def build_goal(shape: GoalShape | LongGoalShape) -> Goal:
@@ -22,9 +25,17 @@ def build_goal(shape: GoalShape | LongGoalShape) -> Goal:
     metric, value = GoalMetric(key), getattr(shape, key)
     match value:
         case UserInput():
-            return Goal(metric, value.target, current=value.current)
+            return Goal(metric, value.target, current=value.current, source=_source(value))
+        case GroupShare() | GroupRate() | GroupSize():
+            return Goal(metric, value.target, cgroup=value.cgroup)
         case NodeGoal():
             return Goal(metric, value.target, nid=value.node)
         case MemcgGoal():
             return Goal(metric, value.target, nid=value.node, cgroup=value.cgroup)
     return Goal(metric, value)
+
+
+def _source(shape: UserInput) -> External | None:
+    if shape.feed is None and shape.file is None:
+        return None
+    return External(shape.feed or "", shape.file or "", shape.stale_after)

@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from damos_agent.algo.goals import UNMEASURED
 from damos_agent.config.document import Loc
 from damos_agent.config.issue import Issue
-from damos_agent.model.policy import KERNEL_METRICS, Goal, GoalMetric, Quota, Tuner
+from damos_agent.model.policy import (
+    CgroupTarget,
+    ContainerTarget,
+    Goal,
+    GoalMetric,
+    PhysicalTarget,
+    Quota,
+    Target,
+    Tuner,
+    UnitTarget,
+)
 from damos_agent.model.units import ULONG_MAX, format_duration, format_size
 
 _NODE: Final = frozenset(
@@ -20,13 +31,26 @@ _NODE: Final = frozenset(
     }
 )
 _MEMCG: Final = frozenset({GoalMetric.NODE_MEMCG_USED, GoalMetric.NODE_MEMCG_FREE})
+_OF_GROUPS: Final = frozenset(
+    {
+        GoalMetric.MEMORY_PSI_SOME,
+        GoalMetric.MEMORY_PSI_FULL,
+        GoalMetric.IO_PSI_SOME,
+        GoalMetric.IO_PSI_FULL,
+        GoalMetric.MEMORY_CURRENT,
+        GoalMetric.REFAULT_RATE,
+        GoalMetric.SWAP_IN_RATE,
+        GoalMetric.MAJOR_FAULT_RATE,
+    }
+)
+"""These may name one."""
 _PAGE: Final = 4096
 _SECOND_US: Final = 1_000_000
 _LONGEST_WINDOW_US: Final = (2**31 - 1) * 1_000
 """mm/damon/core.c: msecs_to_jiffies(reset_interval) takes 32 bits, half mean for ever."""
 
 
-def check_quota(quota: Quota, at: Loc, *, physical: bool) -> Iterator[Issue]:
+def check_quota(quota: Quota, at: Loc, target: Target) -> Iterator[Issue]:
     """Limits, priorities and goals of one scheme's quota."""
     capped = quota.time_us or quota.size
     if not capped and quota.goals:
@@ -47,7 +71,7 @@ def check_quota(quota: Quota, at: Loc, *, physical: bool) -> Iterator[Issue]:
         message = "temporal needs a goal" if not quota.goals else "temporal needs Linux 7.2.9"
         yield Issue("DA055", (*at, "tuner"), message, "use consist" if quota.goals else "add one")
     for index, goal in enumerate(quota.goals):
-        yield from _check_goal(goal, quota, (*at, "goals", index), physical)
+        yield from _check_goal(goal, quota, (*at, "goals", index), target)
 
 
 def _check_times(quota: Quota, at: Loc) -> Iterator[Issue]:
@@ -68,7 +92,7 @@ def _check_times(quota: Quota, at: Loc) -> Iterator[Issue]:
         yield Issue("DA052", (*at, "time"), message, "shorten time")
 
 
-def _check_goal(goal: Goal, quota: Quota, at: Loc, physical: bool) -> Iterator[Issue]:
+def _check_goal(goal: Goal, quota: Quota, at: Loc, target: Target) -> Iterator[Issue]:
     name = goal.metric.value
     if goal.target == 0:
         yield Issue("DA059", at, f"the target of {name} is zero", "give a target")
@@ -77,13 +101,22 @@ def _check_goal(goal: Goal, quota: Quota, at: Loc, physical: bool) -> Iterator[I
     if goal.target > ULONG_MAX:
         yield Issue("DA027", at, f"the target of {name} does not fit 64 bits")
     yield from _check_arguments(goal, at)
+    physical = isinstance(target, PhysicalTarget)
+    if goal.metric in (GoalMetric.RSS, GoalMetric.PSS) and physical:
+        message = f"{name} is of processes, and a physical target has none"
+        yield Issue("DA061", at, message, "use free_memory, or target processes")
+    grouped = isinstance(target, (CgroupTarget, UnitTarget, ContainerTarget))
+    if goal.metric is GoalMetric.MEMORY_CURRENT and goal.cgroup is None and not grouped:
+        message = f"{name} is of a control group, and this target is none"
+        yield Issue("DA060", at, message, "write {target: 1GiB, cgroup: /path}")
     if goal.metric is GoalMetric.NODE_ELIGIBLE_MEM and not physical:
         yield Issue("DA061", at, f"{name} needs a physical target")
-    if goal.metric is GoalMetric.USER_INPUT and goal.current is None:
-        yield Issue("DA057", at, "user_input has no current value", "add current: 0")
-    if goal.metric not in KERNEL_METRICS:
-        message = f"the kernel does not measure {name}; the policy will be reported unsupported"
-        yield Issue("DA058", at, message, "kernel metrics: " + ", ".join(KERNEL_METRICS))
+    if goal.metric is GoalMetric.USER_INPUT and goal.current is None and goal.source is None:
+        message = "user_input has no current value, and none from outside"
+        yield Issue("DA057", at, message, "add current: 0, or feed: NAME")
+    if goal.metric in UNMEASURED:
+        message = f"nobody measures {name} yet; the policy will be reported unsupported"
+        yield Issue("DA058", at, message, "use rss or memory_current")
 
 
 def _check_psi(goal: Goal, quota: Quota, at: Loc) -> Iterator[Issue]:
@@ -104,7 +137,7 @@ def _check_arguments(goal: Goal, at: Loc) -> Iterator[Issue]:
     for argument, given, needed in rules:
         if needed and not given:
             yield Issue("DA060", at, f"{goal.metric} needs {argument}", f"add {argument}:")
-        if given and not needed:
+        if given and not needed and not (argument == "cgroup" and goal.metric in _OF_GROUPS):
             message = f"{goal.metric} takes no {argument}"
             yield Issue("DA060", (*at, argument), message, "remove it", key=True)
     if goal.current is not None and goal.metric is not GoalMetric.USER_INPUT:

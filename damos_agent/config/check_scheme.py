@@ -6,8 +6,10 @@ What the kernel would accept and silently not do is an error here.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
+from damos_agent.algo.overlay import resolved
 from damos_agent.config.check_filter import check_filters
 from damos_agent.config.check_monitoring import check_sleep
 from damos_agent.config.check_quota import check_quota
@@ -40,18 +42,24 @@ _PROCESS_ONLY: Final = frozenset(
 _PHYSICAL_ONLY: Final = frozenset({Action.LRU_PRIO, Action.LRU_DEPRIO})
 _MIGRATE: Final = frozenset({Action.MIGRATE_HOT, Action.MIGRATE_COLD})
 _LEAST_REGION: Final = 4096
+_LIKELY_AGE_US: Final = 120_000_000
+_REGIONS_FOR_AUTO: Final = 100
 
 
 def check_scheme(policy: Policy, index: int) -> Iterator[Issue]:
     """Everything about scheme `index` of `policy`."""
     scheme = policy.schemes[index]
+    if scheme.pattern.auto_age:
+        yield from _check_auto_age(policy, scheme, ("spec", "schemes", index))
+        # The rest is judged as with an age that may well be found out.
+        scheme = replace(scheme, pattern=resolved(scheme.pattern, _LIKELY_AGE_US))
     at: Loc = ("spec", "schemes", index)
     physical = isinstance(policy.target, PhysicalTarget)
     yield from _check_action(scheme, at, physical)
     yield from _check_pattern(scheme.pattern, policy.monitoring, (*at, "pattern"))
     yield from _check_reach(scheme, at)
     if scheme.quota is not None:
-        yield from check_quota(scheme.quota, (*at, "quota"), physical=physical)
+        yield from check_quota(scheme.quota, (*at, "quota"), policy.target)
     elif scheme.action not in _CHEAP:
         message = f"{scheme.action} has no quota: nothing limits it"
         yield Issue("DA048", (*at, "action"), message, "add quota: {size: ..., interval: 1s}")
@@ -86,6 +94,24 @@ def age_range(pattern: Pattern, monitoring: Monitoring) -> tuple[int, int | None
     aggr = max(1, monitoring.aggr_us)
     least = -(-pattern.age_min_us // aggr)
     return least, None if pattern.age_max_us is None else pattern.age_max_us // aggr
+
+
+def _check_auto_age(policy: Policy, scheme: Scheme, at: Loc) -> Iterator[Issue]:
+    """Only what idle memory does when it is needed again is known how to find out."""
+    if scheme.action is not Action.PAGEOUT:
+        message = f"age: auto is for pageout, not for {scheme.action}"
+        yield Issue("DA072", (*at, "pattern", "age"), message, "give min and max")
+    elif scheme.pattern.access_max_bp != 0:
+        message = "age: auto is for memory without accesses"
+        hint = "write access_rate: {max: 0%}"
+        yield Issue("DA072", (*at, "pattern", "age"), message, hint)
+    elif any(one.watermarks for one in policy.schemes):
+        message = "age: auto has to see all regions, which watermarks prevent"
+        yield Issue("DA072", (*at, "pattern", "age"), message, "remove watermarks, or give an age")
+    elif policy.monitoring.min_regions < _REGIONS_FOR_AUTO:
+        message = f"with min_regions {policy.monitoring.min_regions} age: auto may find no age"
+        hint = "write monitoring: {min_regions: 100} or more"
+        yield Issue("DA073", (*at, "pattern", "age"), message, hint)
 
 
 def _check_pattern(pattern: Pattern, monitoring: Monitoring, at: Loc) -> Iterator[Issue]:

@@ -363,12 +363,9 @@ SENSE_CODES: Final[tuple[Row, ...]] = (
     (
         "DA058",
         "note",
-        "The kernel does not measure this metric",
-        (
-            "The goal is accepted, but the policy is reported unsupported until the agent's "
-            "controller measures it."
-        ),
-        "Use a metric of the kernel where one fits.",
+        "Nobody measures this metric yet",
+        "The goal is accepted, but the policy is reported unsupported.",
+        "Use rss or memory_current in its place.",
     ),
     (
         "DA059",
@@ -381,7 +378,10 @@ SENSE_CODES: Final[tuple[Row, ...]] = (
         "DA060",
         "error",
         "A goal lacks an argument or has one too many",
-        "node_* metrics need a node, node_memcg_* also a cgroup, and only user_input a current.",
+        (
+            "node_* metrics need a node, node_memcg_* also a cgroup, only user_input a current, "
+            "and memory_current is of a control group."
+        ),
         "See the table of goals in docs/policy-reference.md.",
     ),
     (
@@ -457,6 +457,23 @@ SENSE_CODES: Final[tuple[Row, ...]] = (
         "The watermark is finer than 0.1%",
         "The kernel keeps watermarks in thousandths of the memory.",
         "Round it to a tenth of a percent.",
+    ),
+    (
+        "DA072",
+        "error",
+        "age: auto is not possible here",
+        "It is found out by how much idle memory is needed again, with all regions seen.",
+        "Give an age, or write action pageout, access_rate {max: 0%}, and no watermarks.",
+    ),
+    (
+        "DA073",
+        "note",
+        "Regions are too large to find out an age",
+        (
+            "One page in use makes a whole region young. With few, large regions nearly all idle "
+            "memory seems to be needed again, and no age keeps within the budget."
+        ),
+        "Raise monitoring.min_regions to 100 or more.",
     ),
     (
         "DA080",

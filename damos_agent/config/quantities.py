@@ -164,6 +164,11 @@ Permil = Annotated[int, BeforeValidator(_permil), _schema(r"[0-9]+(\.[0-9])? ?%"
 RatePerMinute = Annotated[
     int, _quantity(parse_rate_bp, "rate", "0.2%/min"), _schema(rf"{_SHARE}/(m|min)", ["0.2%/min"])
 ]
+RateBound = Annotated[
+    int | None,
+    _bound(parse_rate_bp, "rate", "0.2%/min"),
+    _schema(rf"{_SHARE}/(m|min)", ["0.2%/min", "max"], bound=True),
+]
 Address = Annotated[
     int,
     _quantity(parse_address, "address", "'0x100000000' or 4GiB"),

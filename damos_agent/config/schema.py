@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -23,6 +24,7 @@ _SHAPES: Final[dict[str, type[BaseModel]]] = {
     "policy-v1.schema.json": PolicyDocument,
     "agent-v1.schema.json": AgentDocument,
 }
+_OUTSIDE: Final = ("feed", "file")
 _ONE_KEY: Final = ("TargetShape", "GoalShape", "MatchShape", "FilterShape")
 
 
@@ -39,6 +41,12 @@ def _text(shape: type[BaseModel], name: str) -> str:
     for key in _ONE_KEY:
         if key in definitions:
             definitions[key] |= {"minProperties": 1, "maxProperties": 1}
+    if "ExternalShape" in definitions:
+        definitions["ExternalShape"]["oneOf"] = [{"required": [name]} for name in _OUTSIDE]
+    if "UserInput" in definitions:
+        pairs = combinations(("current", *_OUTSIDE), 2)
+        both: list[Any] = [{"required": list(pair)} for pair in pairs]
+        definitions["UserInput"]["not"] = {"anyOf": both}
     whole = {"$schema": _DRAFT, "$id": f"damos-agent/{name}"} | schema
     return json.dumps(whole | {"definitions": definitions}, indent=2) + "\n"
 

@@ -55,6 +55,13 @@ def exactly_one(shape: Shape, what: str) -> None:
     fail("DA029", f"{what} needs exactly one key, found {found}", f"keep one of {known}")
 
 
+def one_source(feed: str | None, file: str | None) -> None:
+    """Refuse a number from outside that comes from nowhere or from two places (DA029)."""
+    if (feed is None) == (file is None):
+        found = "none" if feed is None else "`feed` and `file`"
+        fail("DA029", f"a number needs exactly one source, found {found}", "keep feed or file")
+
+
 class Metadata(Shape):
     """Who this document is."""
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, StrictInt, StrictStr, WithJsonSchema
+from pydantic import BeforeValidator, StrictBool, StrictInt, StrictStr, WithJsonSchema
 
-from damos_agent.config.quantities import Duration, FilePath, fail
+from damos_agent.config.quantities import Duration, FilePath, Size, fail
 from damos_agent.config.shape import Metadata, Shape, described
 from damos_agent.model.settings import (
     DamonStat,
@@ -59,6 +59,17 @@ class MetricsShape(Shape):
     )
 
 
+class OutcomesShape(Shape):
+    """Where outcome records are kept, for `damosctl outcomes` and for whoever collects them."""
+
+    file: FilePath | None = described(
+        "One JSON object per line; outcomes.jsonl in the run directory if not given.", None
+    )
+    enabled: StrictBool = described("Whether records are kept in a file.", True)
+    keep: StrictInt = described("How many older files stay, as .1, .2 …", 1, ge=0, le=1000)
+    max_size: Size = described("A file is turned over at that size.", 1 << 20, shown="1MiB")
+
+
 class LogShape(Shape):
     """What is logged, and how."""
 
@@ -83,6 +94,11 @@ class AgentSpec(Shape):
         200_000,
         shown="200ms",
     )
+    boot_grace: Duration = described(
+        "So long after boot policies only observe: what starts up is not cold. 0s: none.",
+        60_000_000,
+        shown="1m",
+    )
     watch: WatchMethod = described(
         "How changes of files are noticed. Events are only a hint; digests decide.",
         WatchMethod.INOTIFY,
@@ -104,6 +120,9 @@ class AgentSpec(Shape):
         DamonStat.LEAVE,
     )
     metrics: MetricsShape = described("Where metrics go.", default_factory=MetricsShape, shown={})
+    outcomes: OutcomesShape = described(
+        "Where outcome records go.", default_factory=OutcomesShape, shown={}
+    )
     log: LogShape = described("Logging.", default_factory=LogShape, shown={})
 
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import StrictInt, model_validator
+from pydantic import Discriminator, StrictInt, Tag, model_validator
 
 from damos_agent.config.quantities import (
     U32,
     Duration,
     DurationBound,
+    FilePath,
+    Name,
     Node,
     Permil,
-    RatePerMinute,
+    RateBound,
     Share,
     ShareBound,
     fail,
 )
-from damos_agent.config.shape import Metadata, Shape, described
+from damos_agent.config.shape import Metadata, Shape, described, one_source
 from damos_agent.config.shape_filter import FilterShape, SizeRangeShape
 from damos_agent.config.shape_quota import QuotaShape
 from damos_agent.config.shape_target import TargetShape
@@ -66,10 +68,51 @@ class UserspaceShape(Shape):
         "How long one look may keep a process from changing its memory map.", 20_000,
         shown="20ms",
     )  # fmt: skip
-    refaults: RatePerMinute = described(
-        "How much of the resident memory may be needed again after it was paged out; above it "
-        "page-out pauses.", 20, shown="0.2%/min",
+
+
+class ExternalShape(Shape):
+    """A number from outside that may not grow too large, such as a latency. Exactly one source."""
+
+    feed: Name | None = described("Fed by `damosctl feed NAME NUMBER`.", None)
+    file: FilePath | None = described("The first word of that file, a whole number.", None)
+    max: StrictInt = described("What it may be at most, in its own unit.", ge=1, le=ULONG_MAX)
+    stale_after: Duration = described(
+        "From then on it counts as unknown, which slows page-out down.", 60_000_000, shown="1m"
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        one_source(self.feed, self.file)
+        return self
+
+
+class GuardShape(Shape):
+    """How much harm page-out may do: it slows down close to a limit and pauses beyond.
+
+    `max` takes a limit away.
+    """
+
+    refaults: RateBound = described(
+        "How much of the resident memory may be needed again within a minute.", 20,
+        shown="0.2%/min",
     )  # fmt: skip
+    memory_psi: ShareBound = described(
+        "Share of time in which some task may wait for memory: in the target's control group, or "
+        "on the machine.", 500, shown="5%",
+    )  # fmt: skip
+    io_psi: ShareBound = described(
+        "The same for I/O.", 3_000, shown="30%",
+    )  # fmt: skip
+    swap_free: Share = described(
+        "Share of the swap space that stays free; 0% takes this limit away.", 1_000, shown="10%"
+    )
+    cpu: ShareBound = described(
+        "Share of one core that the policy's kdamond, or the monitor process, and the agent may "
+        "take.", 2_000, shown="20%",
+    )  # fmt: skip
+    external: list[ExternalShape] = described(
+        "Numbers of your own.", default_factory=list, shown=[]
+    )
 
 
 class MonitoringShape(Shape):
@@ -115,6 +158,16 @@ class TimeRangeShape(Shape):
     max: DurationBound = described("Longest, or max.", None, shown="max")
 
 
+def _age_form(value: Any) -> str:
+    return "(auto)" if value == "auto" else "(range)"
+
+
+AgeRange = Annotated[
+    Annotated[Literal["auto"], Tag("(auto)")] | Annotated[TimeRangeShape, Tag("(range)")],
+    Discriminator(_age_form),
+]
+
+
 class PatternShape(Shape):
     """The regions the scheme is about; what is not given is not restricted."""
 
@@ -123,9 +176,10 @@ class PatternShape(Shape):
         "Share of the access checks that found an access.", None,
         kernel="access_pattern/nr_accesses",
     )  # fmt: skip
-    age: TimeRangeShape | None = described(
-        "How long size and access rate have stayed about the same.", None,
-        kernel="access_pattern/age",
+    age: AgeRange | None = described(
+        "How long size and access rate have stayed about the same. auto (pageout of idle memory "
+        "only): the youngest age at which no more comes back than guard.refaults allows, found out "
+        "by watching, and followed as it changes.", None, kernel="access_pattern/age",
     )  # fmt: skip
 
 
@@ -208,6 +262,9 @@ class PolicySpec(Shape):
     target: TargetShape = described("Whose memory.")
     monitoring: MonitoringShape = described(
         "How accesses are observed.", default_factory=MonitoringShape, shown={}
+    )
+    guard: GuardShape = described(
+        "Limits to what page-out may cost the workload.", default_factory=GuardShape, shown={}
     )
     schemes: list[SchemeShape] = described(
         "What is done.", min_length=1, kernel="schemes/nr_schemes"

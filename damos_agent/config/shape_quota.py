@@ -10,6 +10,8 @@ from damos_agent.config.quantities import (
     U32,
     CgroupPath,
     Duration,
+    FilePath,
+    Name,
     Node,
     RatePerMinute,
     Share,
@@ -19,17 +21,72 @@ from damos_agent.config.quantities import (
     fail,
     parse_rate_bp,
 )
-from damos_agent.config.shape import Shape, described, exactly_one
+from damos_agent.config.shape import Shape, described, exactly_one, one_source
 from damos_agent.model.errors import UnitError
 from damos_agent.model.policy import METRIC_UNITS, GoalMetric, MetricUnit, Tuner
 from damos_agent.model.units import ULONG_MAX, parse_share_bp, parse_size_bytes
 
 
 class UserInput(Shape):
-    """A number of your own: the quota grows while `current` is below `target`."""
+    """A number of your own: the quota grows while it is below `target`.
 
-    target: StrictInt = described("What `current` should become.", ge=0, le=ULONG_MAX)
+    It stands in the policy (`current`), is told to the agent (`feed`), or is in a `file`.
+    """
+
+    target: StrictInt = described("What the number should become.", ge=0, le=ULONG_MAX)
     current: StrictInt | None = described("What it is now.", None, ge=0, le=ULONG_MAX)
+    feed: Name | None = described("Fed by `damosctl feed NAME NUMBER`.", None)
+    file: FilePath | None = described("The first word of that file, a whole number.", None)
+    stale_after: Duration = described(
+        "From then on it counts as unknown, which lowers the quota.", 60_000_000, shown="1m"
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.feed is not None and self.file is not None:
+            one_source(self.feed, self.file)
+        if self.current is not None and (self.feed or self.file):
+            fail("DA029", "`current` is told by the policy and from outside", "remove current")
+        return self
+
+
+class GroupShare(Shape):
+    """A share of time or a rate, of one control group."""
+
+    target: Share = described("Share of time.")
+    cgroup: CgroupPath = described("Control group, with everything below it.")
+
+
+class GroupRate(Shape):
+    """A rate of one control group."""
+
+    target: RatePerMinute = described("Share of what is resident, per minute.")
+    cgroup: CgroupPath = described("Control group, with everything below it.")
+
+
+class GroupSize(Shape):
+    """A size of one control group."""
+
+    target: Size = described("Size.")
+    cgroup: CgroupPath = described("Control group, with everything below it.")
+
+
+def _scoped(value: Any) -> str:
+    return "(of a group)" if isinstance(value, dict) else "(plain)"
+
+
+ScopedShare = Annotated[
+    Annotated[Share, Tag("(plain)")] | Annotated[GroupShare, Tag("(of a group)")],
+    Discriminator(_scoped),
+]
+ScopedRate = Annotated[
+    Annotated[RatePerMinute, Tag("(plain)")] | Annotated[GroupRate, Tag("(of a group)")],
+    Discriminator(_scoped),
+]
+ScopedSize = Annotated[
+    Annotated[Size, Tag("(plain)")] | Annotated[GroupSize, Tag("(of a group)")],
+    Discriminator(_scoped),
+]
 
 
 class NodeGoal(Shape):
@@ -52,7 +109,7 @@ class MemcgGoal(Shape):
 class GoalShape(Shape):
     """One goal by the name of its metric. Exactly one of these."""
 
-    memory_psi_some: Share | None = described(
+    memory_psi_some: ScopedShare | None = described(
         "Share of the quota interval in which some task waited for memory.", None,
         since="6.9", kernel="some_mem_psi_us",
     )  # fmt: skip
@@ -85,20 +142,32 @@ class GoalShape(Shape):
     user_input: UserInput | None = described(
         "A number you feed.", None, since="6.8", kernel="user_input"
     )
-    memory_psi_full: Share | None = described(
+    memory_psi_full: ScopedShare | None = described(
         "Share of time in which all tasks waited for memory.", None
     )
-    io_psi_some: Share | None = described("Share of time in which some task waited for I/O.", None)
-    io_psi_full: Share | None = described("Share of time in which all tasks waited for I/O.", None)
+    io_psi_some: ScopedShare | None = described(
+        "Share of time in which some task waited for I/O.", None
+    )
+    io_psi_full: ScopedShare | None = described(
+        "Share of time in which all tasks waited for I/O.", None
+    )
     rss: Size | None = described("Resident size of the target's processes.", None)
     pss: Size | None = described("Proportional size of the target's processes.", None)
-    memory_current: Size | None = described("memory.current of the target's control group.", None)
+    memory_current: ScopedSize | None = described(
+        "memory.current of the target's control group, or of the one named.", None
+    )
     free_memory: Share | None = described("Share of the machine's memory that is free.", None)
-    working_set: Size | None = described("Size of the memory found in use.", None)
-    refault_rate: RatePerMinute | None = described("Refaults, as share of the working set.", None)
-    swap_in_rate: RatePerMinute | None = described("Swap-ins, as share of the working set.", None)
-    major_fault_rate: RatePerMinute | None = described(
-        "Major faults, as share of the working set.", None
+    working_set: Size | None = described(
+        "Size of the memory found in use. Not measured yet: unsupported.", None
+    )
+    refault_rate: ScopedRate | None = described(
+        "Pages needed again after they were evicted, as share of what is resident.", None
+    )
+    swap_in_rate: ScopedRate | None = described(
+        "Pages swapped in, as share of what is resident.", None
+    )
+    major_fault_rate: ScopedRate | None = described(
+        "Major faults, as share of what is resident.", None
     )
 
     @model_validator(mode="after")
@@ -136,7 +205,9 @@ class LongGoalShape(Shape):
         ge=0, le=ULONG_MAX,
     )  # fmt: skip
     node: Node | None = described("NUMA node of the node_* metrics.", None)
-    cgroup: CgroupPath | None = described("Control group of the node_memcg_* metrics.", None)
+    cgroup: CgroupPath | None = described(
+        "Control group of node_memcg_*, pressures, rates and memory_current.", None
+    )
 
     @model_validator(mode="after")
     def _target_unit(self) -> Self:
@@ -198,7 +269,8 @@ class QuotaShape(Shape):
         "Priorities under the quota; without it, access_rate and age count the same.", None
     )
     goals: list[AnyGoal] = described(
-        "What the kernel tunes the quota toward, below the caps `time` and `size`.",
+        "What the quota is tuned toward, below the caps `time` and `size`: by the kernel where it "
+        "measures the same, else by the agent.",
         default_factory=list, shown=[], since="6.8",
     )  # fmt: skip
     tuner: Tuner = described(

@@ -76,6 +76,14 @@ class TargetReader:
         self._keep_pins(targets, previous or {})
         return {name: self._match(name, target, snapshot) for name, target in targets.items()}
 
+    def group_path(self, target: Target) -> str | None:
+        """The path of a target's cgroup in the hierarchy, as of the last look; None: none."""
+        if isinstance(target, CgroupTarget):
+            return "" if target.path == "/" else target.path
+        if isinstance(target, (UnitTarget, ContainerTarget)):
+            return self._paths.get(target)
+        return None
+
     def _look(self, targets: Iterable[Target]) -> Snapshot:
         wanted = tuple(targets)
         groups = self._read_groups(

@@ -125,7 +125,6 @@ METRIC_UNITS: dict[GoalMetric, MetricUnit] = {
     GoalMetric.RSS: MetricUnit.SIZE,
     GoalMetric.PSS: MetricUnit.SIZE,
     GoalMetric.MEMORY_CURRENT: MetricUnit.SIZE,
-    GoalMetric.FREE_MEMORY: MetricUnit.SIZE,
     GoalMetric.WORKING_SET: MetricUnit.SIZE,
     GoalMetric.REFAULT_RATE: MetricUnit.SHARE_PER_MINUTE,
     GoalMetric.SWAP_IN_RATE: MetricUnit.SHARE_PER_MINUTE,
@@ -220,13 +219,49 @@ class Userspace:
     """Of the agent's own monitor: which probe, and what it may cost.
 
     `cpu_bp`: of one core, for monitoring; `stall_us`: how long one walk may hold a target's mmap
-    lock; `refaults_bp`: of what is resident, how much may be needed again a minute.
+    lock.
     """
 
     probe: ProbeChoice = ProbeChoice.AUTO
     cpu_bp: int = 100
     stall_us: int = 20_000
-    refaults_bp: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """A number from outside: fed to the agent as `feed`, or the first word of file `path`.
+
+    It counts for `stale_us` after it was fed or the file was written.
+    """
+
+    feed: str = ""
+    path: str = ""
+    stale_us: int = 60_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalLimit:
+    """What a number from outside may be at most."""
+
+    source: External
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much harm a policy that pages out may do; None: any.
+
+    `refaults_bp`: of what is resident, how much may be needed again a minute; `memory_psi_bp` and
+    `io_psi_bp`: share of time in which some task may wait; `swap_free_bp`: of the swap space, what
+    must stay free; `cpu_bp`: of one core, for kdamond or monitor and the agent.
+    """
+
+    refaults_bp: int | None = 20
+    memory_psi_bp: int | None = 500
+    io_psi_bp: int | None = 3_000
+    swap_free_bp: int | None = 1_000
+    cpu_bp: int | None = 2_000
+    external: tuple[ExternalLimit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +281,8 @@ class Monitoring:
 class Pattern:
     """The regions a scheme is about; bounds inclusive, `None` above means no bound.
 
-    `access_bp` is the share of sampling checks that found an access, in basis points.
+    `access_bp` is the share of sampling checks that found an access, in basis points. `auto_age`:
+    the least age is found out by what would come back.
     """
 
     size_min: int = 0
@@ -255,17 +291,21 @@ class Pattern:
     access_max_bp: int | None = None
     age_min_us: int = 0
     age_max_us: int | None = None
+    auto_age: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """One quota goal. `target` in the unit of `METRIC_UNITS`; `current` only for user_input."""
+    """One quota goal. `target` in the unit of `METRIC_UNITS`; `current` or `source` only for
+    user_input. `cgroup`: whose, where the metric knows control groups.
+    """
 
     metric: GoalMetric
     target: int
     current: int | None = None
     nid: int | None = None
     cgroup: str | None = None
+    source: External | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,6 +398,7 @@ class Policy:
     mode: Mode = Mode.OBSERVE
     backend: BackendChoice = BackendChoice.AUTO
     monitoring: Monitoring = Monitoring()
+    guard: Limits = Limits()
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
     origin: Origin = Origin()

@@ -65,22 +65,36 @@ class MetricsSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class OutcomeSettings:
+    """Where outcome records are kept: `file` (None: below the run directory; empty: nowhere),
+    turned over at `most_bytes`, with `keep` older ones.
+    """
+
+    file: str | None = None
+    most_bytes: int = 1 << 20
+    keep: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Every knob of the daemon; intervals in microseconds.
 
     `resync_us`: full comparison with the kernel and the files; `follow_us`: looking for new
-    processes; `outcome_us`: one outcome record per policy; `slots`: kdamond slots to create.
+    processes; `outcome_us`: one outcome record per policy; `slots`: kdamond slots to create;
+    `boot_grace_us`: so long after boot nothing acts.
     """
 
     resync_us: int = 60_000_000
     follow_us: int = 10_000_000
     outcome_us: int = 60_000_000
     settle_us: int = 200_000
+    boot_grace_us: int = 60_000_000
     watch: WatchMethod = WatchMethod.INOTIFY
     drift: DriftAction = DriftAction.REASSERT
     on_exit: OnExit = OnExit.STOP
     slots: int = 16
     damon_stat: DamonStat = DamonStat.LEAVE
     metrics: MetricsSettings = MetricsSettings()
+    outcomes: OutcomeSettings = OutcomeSettings()
     log_format: LogFormat = LogFormat.AUTO
     log_level: LogLevel = LogLevel.INFO

@@ -11,12 +11,14 @@ from damos_agent.model.userspace import AgesCheck, Canaries, IdleBytes, Rung
 class PolicyState(StrEnum):
     """Where a policy stands.
 
-    `active` acts; `observing` only counts; `waiting` has no process to look after yet;
-    `unsupported` cannot run on this kernel or beside others' kdamonds; `failed` was refused by the
-    kernel and is retried; `drifted` was changed from outside and is let be or only reported.
+    `active` acts; `paused` would, but is held; `observing` only counts; `waiting` has no process to
+    look after yet; `unsupported` cannot run on this kernel or beside others' kdamonds; `failed` was
+    refused by the kernel and is retried; `drifted` was changed from outside and is let be or only
+    reported.
     """
 
     ACTIVE = "active"
+    PAUSED = "paused"
     OBSERVING = "observing"
     WAITING = "waiting"
     UNSUPPORTED = "unsupported"
@@ -43,12 +45,19 @@ class Fallback(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GoalStatus:
-    """A goal's target and current value in the metric's own unit; None when not measurable."""
+    """A goal's target and current value in the metric's own unit; None when not measurable.
+
+    `tuner`: kernel, monitor (user space) or agent, and `why` the agent; `step`: why its quota is
+    what it is (`algo.steer.Reason`).
+    """
 
     metric: str
     unit: str
     target: int
     current: int | None
+    tuner: str = ""
+    why: str = ""
+    step: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +86,87 @@ class SchemeOutcome:
 
 
 @dataclass(frozen=True, slots=True)
+class GuardStatus:
+    """How far a policy's guard has gone (`algo.guard.Stage`), and why.
+
+    `share_bp` of the quotas is allowed; `until_s`: seconds of hold-off left; `levels`: by signal,
+    10000 is all that is allowed, None: it cannot be read.
+    """
+
+    stage: str
+    share_bp: int
+    signal: str = ""
+    why: str = ""
+    until_s: float | None = None
+    trips: int = 0
+    levels: dict[str, int | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ColdBytes:
+    """Of one age: `cold` bytes idle for so long now, and what of that would come back a minute, in
+    bytes, of the working set, and with 95 % certainty at most; not `enough` seen: too low.
+    """
+
+    age_us: int
+    cold: int
+    back: int
+    back_bp: int
+    at_most_bp: int
+    enough: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """What scheme `index` would do: bytes that match now, that go at once, and per second later;
+    and what would come back a minute, in bytes and of the working set (None: nobody can tell).
+    """
+
+    index: int
+    matched: int
+    first: int
+    per_s: int
+    back: int | None
+    back_bp: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What the history of accesses says. `age_us`: chosen for `age: auto`, None: none yet, with
+    the `reason` (`algo.auto_age.Reason`); `why` regions cannot be had. Bytes and basis points.
+    """
+
+    age_us: int | None
+    reason: str
+    why: str
+    working_set: int
+    ages: tuple[ColdBytes, ...] = ()
+    schemes: tuple[Predicted, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """What a policy's last outcome record says in short (`algo.record.OutcomeRecord`).
+
+    `refaults`: pages needed again, ever; the rest of the last interval. None: not known.
+    """
+
+    limited_by: str
+    reason: str
+    interval_us: int
+    refaults: int | None
+    gross: int | None
+    net: int | None
+    cpu_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyStatus:
     """One policy now. `reason` explains every state but active and observing.
 
     `notes`: what users should know although it runs, such as others that act on the same
     processes. `age_s`: how old the figures of `schemes` and `regions` are; they are read once per
-    outcome interval.
+    outcome interval. `guard`: of what pages out.
 
     `backend_reason`: why the kernel does not serve it, and `fallback` in one word, while user space
     does; that stays until it goes back. From `probe` on it concerns user space only,
@@ -116,6 +200,9 @@ class PolicyStatus:
     cpu_bp: int | None = None
     notes: tuple[str, ...] = ()
     age_s: float | None = None
+    guard: GuardStatus | None = None
+    worth: Worth | None = None
+    forecast: Forecast | None = None
     canaries: Canaries | None = None
     ages: tuple[IdleBytes, ...] = ()
     ages_check: AgesCheck | None = None

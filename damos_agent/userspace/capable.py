@@ -11,7 +11,6 @@ from damos_agent.model.policy import (
     FilterType,
     Goal,
     GoalMetric,
-    Mode,
     Pattern,
     PhysicalTarget,
     Policy,
@@ -130,12 +129,6 @@ def group_target(policy: Policy) -> CgroupTarget | UnitTarget | ContainerTarget 
     return None
 
 
-def pages_out(policy: Policy) -> bool:
-    """Whether it has memory paged out, and does not only observe."""
-    named = any(scheme.action is Action.PAGEOUT for scheme in policy.schemes)
-    return named and policy.mode is Mode.ENFORCE
-
-
 def check_group(policy: Policy) -> CgroupTarget | UnitTarget | ContainerTarget:
     """Raise `UnsupportedError` for what cannot be done where a cgroup's memory has no addresses.
 
@@ -217,6 +210,6 @@ def _check_filter(item: Filter, action: Action) -> None:
 def _check_goal(goal: Goal) -> None:
     if goal.metric not in GOALS:
         raise UnsupportedError(
-            f"goal '{goal.metric}' is not measured by this version of the agent yet",
+            f"goal '{goal.metric}' cannot be measured by this version of the agent yet",
             hint="use one of " + ", ".join(sorted(GOALS)),
         )

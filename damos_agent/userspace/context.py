@@ -11,6 +11,7 @@ from typing import Final
 
 from damos_agent.algo.aim import in_order
 from damos_agent.algo.lower import Intervals
+from damos_agent.algo.overlay import pages_out
 from damos_agent.algo.region import Region
 from damos_agent.algo.turn import Round, Targets, Turn
 from damos_agent.host.capability import CAP_SYS_ADMIN, CAP_SYS_NICE, has_capability
@@ -33,7 +34,7 @@ from damos_agent.userspace.actor import ProcessActor
 from damos_agent.userspace.canary import CanaryGate
 from damos_agent.userspace.canary_book import CanaryBook
 from damos_agent.userspace.canary_state import CanaryLimits
-from damos_agent.userspace.capable import check_pages, check_writes, group_target, pages_out
+from damos_agent.userspace.capable import check_pages, check_writes, group_target
 from damos_agent.userspace.effect import PAGE_BYTES
 from damos_agent.userspace.filtering import FilteringActor
 from damos_agent.userspace.governor import Governor, Wanted
@@ -41,7 +42,7 @@ from damos_agent.userspace.group import Group
 from damos_agent.userspace.handle import Effects
 from damos_agent.userspace.memcg import CgroupAges
 from damos_agent.userspace.probe import Granularity, ProbeInfo
-from damos_agent.userspace.refault import SLOW_START, Canaried, Refaults
+from damos_agent.userspace.refault import SLOW_START, Canaried, Refaults, allowed_bp
 from damos_agent.userspace.schemes import Schemes, shape
 from damos_agent.userspace.second_opinion import (
     CONTRADICTED,
@@ -200,12 +201,12 @@ class Context(ABC):
         Raises `UnsupportedError` before anything has changed.
         """
         actor, was = self._make_actor(policy), self._actor
-        old, self.policy = self.policy.monitoring, policy
+        old, before, self.policy = self.policy.monitoring, allowed_bp(self.policy), policy
+        if allowed_bp(policy) != before:
+            self.refaults.allow()
         if policy.monitoring != old:
             self.watched.most = self._most_targets()
             self.account.budget_bp = policy.monitoring.userspace.cpu_bp
-            if policy.monitoring.userspace.refaults_bp != old.userspace.refaults_bp:
-                self.refaults.allow()
             self.governor = self._govern()
             self.follow_monitoring(old)
         self.schemes.renew(policy, self.intervals)
@@ -394,7 +395,7 @@ class Context(ABC):
         told = {process: faults for process, faults in found.items() if faults is not None}
         counts = {process: faults.count for process, faults in told.items()}
         resident = sum(faults.resident_bytes for faults in told.values())
-        share_bp = self.policy.monitoring.userspace.refaults_bp
+        share_bp = allowed_bp(self.policy)
         book = self.gate.book
         canaries = Canaried(book.stats.back_pages, book.in_flight(now_us))
         self.refaults.look(counts, resident, share_bp, now_us, canaries)

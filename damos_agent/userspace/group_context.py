@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
+from damos_agent.algo.overlay import pages_out
 from damos_agent.algo.turn import Round
 from damos_agent.host.mglru import LruNode
 from damos_agent.model.damon import Placement, SchemeStats
@@ -19,7 +20,7 @@ from damos_agent.model.policy import Mode, Policy
 from damos_agent.model.units import format_duration
 from damos_agent.model.userspace import ContextReport, Snapshot, Work
 from damos_agent.userspace.account import Account
-from damos_agent.userspace.capable import check_group, pages_out
+from damos_agent.userspace.capable import check_group
 from damos_agent.userspace.context import ACTION_BP, ROUND_US, Tools
 from damos_agent.userspace.effect import PAGE_BYTES
 from damos_agent.userspace.governor import Governor, Wanted
@@ -42,7 +43,7 @@ from damos_agent.userspace.group_view import (
 )
 from damos_agent.userspace.memcg import MEMCG, CgroupAges
 from damos_agent.userspace.monitor_lock import MonitorLock
-from damos_agent.userspace.refault import SLOW_START, Refaults
+from damos_agent.userspace.refault import SLOW_START, Refaults, allowed_bp
 from damos_agent.userspace.schemes import Schemes, shape
 from damos_agent.userspace.settings import MAPPING_AGGR_US
 
@@ -123,8 +124,8 @@ class GroupContext:
             self.refaults.forget((_EVERYBODY,))
         actor = self._make_actor(policy, group)
         actor.brake = self._actor.brake
-        was = self.policy.monitoring.userspace.refaults_bp
-        if policy.monitoring.userspace.refaults_bp != was:
+        was = allowed_bp(self.policy)
+        if allowed_bp(policy) != was:
             self.refaults.allow()
         self._actor, self._group, self.policy, self._slots = actor, group, policy, ()
         self.account.budget_bp = policy.monitoring.userspace.cpu_bp
@@ -278,7 +279,7 @@ class GroupContext:
         if not self.refaults.due(now_us):
             return
         pages = self._group.refaulted() // PAGE_BYTES
-        share_bp = self.policy.monitoring.userspace.refaults_bp
+        share_bp = allowed_bp(self.policy)
         self.refaults.look({_EVERYBODY: pages}, self._group.current(), share_bp, now_us)
 
     def _plan(self, look_ns: int, now_us: int) -> int:

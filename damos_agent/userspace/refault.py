@@ -12,6 +12,7 @@ from typing import Final
 
 from damos_agent.algo.backoff import doubled_us
 from damos_agent.model.damon import Placement
+from damos_agent.model.policy import Policy
 from damos_agent.model.units import format_duration, format_share, human_size
 from damos_agent.userspace.effect import PAGE_BYTES
 
@@ -27,6 +28,13 @@ _FIRST_HOLD_US: Final = MINUTE_US
 _MOST_HOLD_US: Final = 60 * MINUTE_US
 _MOST_DOUBLINGS: Final = 40
 _BP: Final = 10_000
+_ANY_BP: Final = 1_000_000_000
+
+
+def allowed_bp(policy: Policy) -> int:
+    """Of what is resident, how much may be needed again a minute."""
+    limit = policy.guard.refaults_bp
+    return _ANY_BP if limit is None else limit
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,9 @@ from damos_agent.agent.core import Core
 from damos_agent.agent.log import SwitchedLog
 from damos_agent.agent.loop import Loop
 from damos_agent.agent.notify import Notifier
+from damos_agent.agent.outside import Outside
 from damos_agent.agent.seating import Seating
+from damos_agent.agent.warden import Warden
 from damos_agent.host.pidfd import ProcessWatcher
 from damos_agent.host.roots import Roots
 from damos_agent.model.settings import LogFormat, LogLevel
@@ -48,14 +50,19 @@ class Engine:
         logger = structlog.wrap_logger(None, processors=[self.world.log])
         seating = Seating(self.world.reconciler, None, logger)
         journal = self.world.journal
+        outside = Outside()
+        machine = self.world.reconciler.machine
+        warden = Warden(machine, logger, keeps=not dry_run, outside=outside.read)
+        warden.adopt()
         self.core = Core(
             self.world.reconciler.machine,
             seating,
             logger,
             lambda: (journal.writes, journal.failures),
+            warden,
+            outside,
             keeps=not dry_run,
         )
-        machine = self.core.machine
         self.loop = Loop(
             self.core, Brisk(), Notifier(), ProcessWatcher(machine.fs, machine.roots, _no_pidfd)
         )

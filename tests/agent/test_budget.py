@@ -12,7 +12,9 @@ from tests.bench.daemon import Daemon
 from tests.bench.footprint import read_memory
 from tests.bench.policies import numbered
 
-RSS_MIB = 32.0
+RSS_MIB = 31.0
+METRICS_MIB = 33.0
+"""prometheus_client brings an HTTP client and OpenSSL along, 5 MiB that are not ours to leave."""
 FORBIDDEN = ("pydantic", "pydantic_core", "yaml", "click", "rich", "prometheus_client")
 """The last one is for agents that serve metrics."""
 
@@ -54,7 +56,7 @@ def test_memory_with_metrics_after_three_reloads_and_scrapes(tmp_path: Path) -> 
             agent.reload()
             with urlopen("http://127.0.0.1:9946/metrics") as answer:
                 assert b"damos_agent_policies" in answer.read()
-        assert read_memory(agent.pid).rss <= RSS_MIB
+        assert read_memory(agent.pid).rss <= METRICS_MIB
     finally:
         agent.stop()
 

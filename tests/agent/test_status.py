@@ -60,7 +60,7 @@ STATUS = AgentStatus(
 )
 
 
-def answering(does: dict[str, Callable[[], None]] | None = None) -> StatusAnswer:
+def answering(does: dict[str, Callable[[dict[str, str]], None]] | None = None) -> StatusAnswer:
     return StatusAnswer(gets={"status": lambda: STATUS}, does=does or {})
 
 
@@ -88,7 +88,9 @@ def test_a_plain_client_gets_one_line_of_json(tmp_path: Path, request_line: byte
 def test_a_command_is_performed_once_and_acknowledged(tmp_path: Path) -> None:
     path = tmp_path / "status.sock"
     done: list[str] = []
-    with serving(listen_unix(str(path)), answering({"reload": lambda: done.append("reload")})):
+    with serving(
+        listen_unix(str(path)), answering({"reload": lambda _request: done.append("reload")})
+    ):
         do(str(path), "reload")
         assert ask(str(path), {"do": "reload"}) == {"kind": "Done", "done": "reload"}
     assert done == ["reload", "reload"]
@@ -96,7 +98,7 @@ def test_a_command_is_performed_once_and_acknowledged(tmp_path: Path) -> None:
 
 def test_only_root_and_the_owner_may_command() -> None:
     done: list[str] = []
-    answer = StatusAnswer({}, {"reload": lambda: done.append("reload")}, owner=500)
+    answer = StatusAnswer({}, {"reload": lambda _request: done.append("reload")}, owner=500)
     for uid, allowed in ((0, True), (500, True), (501, False), (-1, False)):
         done.clear()
         reply = answer(b'{"do": "reload"}\n', Peer(uid=uid), complete=False)

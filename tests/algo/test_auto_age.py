@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from damos_agent.algo.auto_age import (
@@ -140,6 +140,7 @@ def test_from_none_it_begins_again_as_carefully() -> None:
     ),
     st.integers(0, 30),
 )
+@example([[None, None, None, 0]] * 7 + [[2, None, None, None]], 3)
 def test_laws(looks: list[list[int | None]], budget_bp: int) -> None:
     """Never over the budget or unproven; changes to younger ages are rare."""
     state, younger_at = Choice(), []

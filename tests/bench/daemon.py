@@ -41,7 +41,9 @@ class Daemon:
         self.policies.mkdir(parents=True)
         sysfs.mkdir(exist_ok=True)
         head = "apiVersion: damos-agent/v1\nkind: Agent\nmetadata: {name: agent}\n"
-        (self.policies.parent / "agent.yaml").write_text(f"{head}spec: {settings}\n")
+        rest = settings.removeprefix("{")
+        spec = f"{{boot_grace: 0s{'' if rest == '}' else ', '}{rest}"
+        (self.policies.parent / "agent.yaml").write_text(f"{head}spec: {spec}\n")
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(

@@ -164,7 +164,9 @@ def agent(run_root: Path, status: AgentStatus = STATUS) -> Iterator[list[str]]:
     listener.bind(str(run_root / "status.sock"))
     listener.listen()
     listener.setblocking(False)
-    answer = StatusAnswer({"status": lambda: status}, {"reload": lambda: done.append("reload")})
+    names = ("reload", "pause", "resume", "feed")
+    does = {n: lambda request: done.append(" ".join(request.values()).strip()) for n in names}
+    answer = StatusAnswer({"status": lambda: status}, does)
     with serving(listener, answer):
         yield done
     (run_root / "status.sock").unlink()

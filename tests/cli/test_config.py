@@ -16,17 +16,22 @@ from damos_agent.config.trust import Trust
 from damos_agent.model.policy import (
     AddressRange,
     ContainerTarget,
+    External,
+    ExternalLimit,
     FailCharge,
     Filter,
     FilterType,
     Goal,
     GoalMetric,
+    Limits,
     Origin,
     PhysicalTarget,
     PidTarget,
     Policy,
+    ProbeChoice,
     Quota,
     UnitTarget,
+    Userspace,
 )
 from tests.agent.world import World
 from tests.cli.desk import BAD, POLICIES, STATUS, WORK, Desk, agent
@@ -317,3 +322,20 @@ def test_this_very_machine_can_be_looked_at(desk: Desk) -> None:
 
     assert result.exit_code == (0 if here else 69)
     assert os.uname().release in result.output
+
+
+@pytest.mark.parametrize(
+    "guard",
+    [
+        Limits(),
+        Limits(None, None, None, None, None),
+        Limits(100, 1, 2, 3, 4, (ExternalLimit(External("p99", stale_us=5_000_000), 200),)),
+        Limits(external=(ExternalLimit(External(path="/run/p99"), 7),)),
+    ],
+)
+def test_every_guard_spelled_out_means_the_same(guard: Limits) -> None:
+    own = Userspace(ProbeChoice.VMA, 250, 7_000)
+    policy = compiled(WORK)
+    policy = replace(policy, guard=guard, monitoring=replace(policy.monitoring, userspace=own))
+
+    assert again(policy) == policy

@@ -12,6 +12,7 @@ import pytest
 
 from damos_agent.cli.main import VERBS, damosctl
 from tests.cli.desk import BAD, POLICIES, WORK, Desk, agent
+from tests.cli.test_outcomes import keep, record
 
 PAGE = (Path(__file__).parents[2] / "docs/damosctl.md").read_text()
 _EXIT = re.compile(r"\s+# exit (\d+)$")
@@ -82,6 +83,9 @@ def test_an_example_does_what_the_page_says(
     searched.mkdir(parents=True)
     (searched / "work.yaml").write_text(WORK)
     desk.world.spawn("work")
+    records = [record("proactive-reclaim"), record("db")]
+    keep(tmp_path / "records.jsonl", *records)
+    keep(desk.run_root / "outcomes.jsonl", *records)
 
     with agent(desk.run_root):
         result = desk.run(*example.words)

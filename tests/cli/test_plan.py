@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from damos_agent.agent.held import Held, save_held
+from damos_agent.algo.overlay import Hold, overlay
 from damos_agent.host.filesystem import Filesystem, RealFilesystem
 from damos_agent.kernel.features import profile_of
 from damos_agent.kernel.tree import read_tree
-from tests.agent.world import World
+from tests.agent.world import BOOT_ID, World
 from tests.cli.desk import BAD, POLICIES, WORK, Desk
 from tests.kernel.test_tree_features import lay_out
 from tests.sim.damon import ROOT, SimulatedDamon
@@ -285,3 +287,23 @@ def test_a_kernel_newer_than_known_is_told(desk: Desk) -> None:
     assert "is newer than any known here" in desk.run("plan", "--kernel", "99.1").stderr
     assert "newer" not in desk.run("plan", "--kernel", "7.3").stderr
     assert "newer" not in desk.run("plan", "--kernel", "7.3.9").stderr
+
+
+def test_what_is_held_is_no_drift(desk: Desk) -> None:
+    """Paused by the agent: the kernel holds `stat`, and that is as it should be."""
+    desk.put("work.yaml")
+    desk.world.spawn("work")
+    (policy,) = desk.effective()
+    desk.world.go(overlay(policy, Hold(all_why="paused")))
+    desk.keep_ledger()
+    strange = desk.run("verify")
+    held = Held(BOOT_ID, paused=frozenset({"work"}))
+    save_held(str(desk.run_root), held)
+    calm = desk.run("verify")
+    plan = json.loads(desk.run("plan", "-o", "json").output)
+
+    assert strange.exit_code == 1
+    assert calm.exit_code == 0
+    assert "paused       work: paused: damosctl resume work goes on" in calm.output
+    assert (plan["changes"], list(plan["held"])) == ([], ["work"])
+    assert "# work: paused: paused: damosctl resume" in desk.run("plan").output

@@ -10,7 +10,7 @@ import pytest
 
 from damos_agent.cli.status_text import brief, render, span
 from damos_agent.model.codec import decode
-from damos_agent.model.status import AgentStatus, PolicyState, PolicyStatus
+from damos_agent.model.status import AgentStatus, GuardStatus, PolicyState, PolicyStatus
 from damos_agent.model.userspace import AgesCheck, IdleBytes
 from tests.cli.desk import OUTCOME, STATUS, Desk, agent
 
@@ -240,3 +240,49 @@ def test_old_figures_say_how_old_they_are() -> None:
     policy = STATUS.policies[0]
     assert "figures of 42s ago" in shown(replace(policy, age_s=42.4))
     assert "figures of" not in shown(replace(policy, age_s=3.0))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("pause", "db"), "pause db"),
+        (("pause",), "pause"),
+        (("resume", "db"), "resume db"),
+        (("resume",), "resume"),
+        (("feed", "p99-us", "1500"), "feed p99-us 1500"),
+    ],
+)
+def test_switches_reach_the_agent(desk: Desk, words: tuple[str, ...], told: str) -> None:
+    with agent(desk.run_root) as done:
+        assert desk.run(*words).exit_code == 0
+    assert done == [told]
+
+
+def test_resume_cannot_lift_the_kill_switch(desk: Desk) -> None:
+    with agent(desk.run_root):
+        (desk.run_root / "disable").touch()
+        result = desk.run("resume")
+
+    assert result.exit_code == 1
+    assert "disable exists" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("guard", "lines"),
+    [
+        (GuardStatus("free", 10_000), []),
+        (
+            GuardStatus("slow", 2_500, "io_psi", "tasks waited"),
+            ["the guard allows 25% of the quotas: tasks waited"],
+        ),
+        (
+            GuardStatus("tripped", 0, "refaults", "9 pages", until_s=48.2),
+            ["page-out may go on in 48s at the earliest"],
+        ),
+    ],
+)
+def test_a_guard_is_told_while_it_limits(guard: GuardStatus, lines: list[str]) -> None:
+    text = shown(replace(STATUS.policies[0], guard=guard))
+    assert [line.strip() for line in text.splitlines() if "guard" in line or "at the" in line] == (
+        lines
+    )

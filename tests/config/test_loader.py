@@ -15,6 +15,7 @@ from damos_agent.config.scalars import Doubt, resolve_plain
 from damos_agent.model.finding import Severity
 from damos_agent.model.policy import (
     CgroupTarget,
+    External,
     Filter,
     FilterType,
     Goal,
@@ -79,6 +80,9 @@ def test_any_value_anywhere(data: st.DataObject) -> None:
     index = data.draw(st.sampled_from([i for i, line in enumerate(lines) if ":" in line]))
     lines[index] = lines[index].split(":")[0] + ": " + data.draw(_scalars)
     check("\n".join(lines).encode())
+
+
+P99 = External("p99")
 
 
 @pytest.mark.parametrize(
@@ -218,18 +222,50 @@ def test_goals(text: str, model: Goal) -> None:
         ("rss: 8GiB", GoalMetric.RSS, 8 << 30),
         ("refault_rate: 0.2%/min", GoalMetric.REFAULT_RATE, 20),
         ("io_psi_some: 5%", GoalMetric.IO_PSI_SOME, 500),
+        ("{metric: major_fault_rate, target: 1%/min}", GoalMetric.MAJOR_FAULT_RATE, 100),
     ],
 )
-def test_goals_of_the_agent_are_accepted_with_a_note(
-    text: str, metric: GoalMetric, target: int
-) -> None:
-    quota = f"{{size: 1MiB, interval: 1s, goals: [{{{text}}}]}}"
+def test_goals_of_the_agent_are_accepted(text: str, metric: GoalMetric, target: int) -> None:
+    text = text if text.startswith("{") else f"{{{text}}}"
+    quota = f"{{size: 1MiB, interval: 1s, goals: [{text}]}}"
     found = load_bytes(samples.policy(quota=quota).encode(), "x.yaml")
 
-    assert [(one.code, one.severity) for one in found.findings] == [("DA058", Severity.NOTE)]
+    assert found.findings == ()
     assert found.policy is not None
     assert found.policy.schemes[0].quota is not None
     assert found.policy.schemes[0].quota.goals == (Goal(metric, target),)
+
+
+@pytest.mark.parametrize(
+    ("text", "goal"),
+    [
+        ("user_input: {target: 5, feed: p99}", Goal(GoalMetric.USER_INPUT, 5, source=P99)),
+        (
+            "user_input: {target: 5, file: /run/x, stale_after: 2s}",
+            Goal(GoalMetric.USER_INPUT, 5, source=External("", "/run/x", 2_000_000)),
+        ),
+        (
+            "memory_psi_some: {target: 1%, cgroup: /x}",
+            Goal(GoalMetric.MEMORY_PSI_SOME, 100, cgroup="/x"),
+        ),
+        (
+            "memory_current: {target: 1GiB, cgroup: /x}",
+            Goal(GoalMetric.MEMORY_CURRENT, 1 << 30, cgroup="/x"),
+        ),
+        (
+            "refault_rate: {target: 1%/min, cgroup: /x}",
+            Goal(GoalMetric.REFAULT_RATE, 100, cgroup="/x"),
+        ),
+    ],
+)
+def test_goals_with_a_scope_or_a_source(text: str, goal: Goal) -> None:
+    quota = f"{{size: 1MiB, interval: 1s, goals: [{{{text}}}]}}"
+    found = load_bytes(samples.policy(quota=quota).encode(), "x.yaml")
+
+    assert found.findings == ()
+    assert found.policy is not None
+    assert found.policy.schemes[0].quota is not None
+    assert found.policy.schemes[0].quota.goals == (goal,)
 
 
 def test_a_target_filter_names_each_process_by_its_first_place() -> None:

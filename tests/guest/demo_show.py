@@ -15,6 +15,7 @@ from typing import Any
 from damos_agent.model.status import PolicyStatus
 from tests.guest.measure import range_use
 from tests.guest.rig import Rig, Workload, wait_for
+from tests.vm.guestlib import kernel_series
 
 HOT_MIB, COLD_MIB = 32, 192
 _BAR_MIB = 6
@@ -52,6 +53,7 @@ kind: Agent
 spec:
   # Debian's kernel starts DAMON_STAT, which excludes other users of DAMON.
   damon_stat: suspend
+  boot_grace: 0s
   outcome_interval: 2s
   follow_interval: 1s
 """
@@ -184,7 +186,7 @@ class Stage:
 def show(base: Path, setting: Setting) -> int:
     """All acts below directory `base`; 0 if every claim was true."""
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]  # a TextIOWrapper
-    rig = Rig(base)
+    rig = Rig(base, emulated=kernel_series() is not None)
     rig.policies.mkdir(parents=True)
     (rig.policies.parent / "agent.yaml").write_text(AGENT)
     try:
@@ -258,6 +260,10 @@ def _play(stage: Stage, setting: Setting) -> None:
     stage.chart(lambda: work.swap_mib() > COLD_MIB * 0.85, 90)
     stage.say("")
     stage.run("damosctl", "status")
+
+    states = {event["state"] for event in rig.events("policy_state_changed")}
+    stage.expect("the policy has been active since it began", states <= {"waiting", "active"})
+    stage.expect("it is now", stage.policy().state == "active")
 
     stage.act("4. An edit with an error in it")
     rig.put("cold-memory", BROKEN)

@@ -33,7 +33,7 @@ _ZRAM_CONTROL = Path("/sys/class/zram-control")
 
 
 def example(name: str, edits: Edits) -> str:
-    """policies/NAME.yaml with these edits, and with ten times its quotas of time.
+    """policies/NAME.yaml with these edits, with ten times its quotas of time and any CPU time.
 
     An emulated processor is that much slower, so that their milliseconds are too few.
     """
@@ -42,6 +42,7 @@ def example(name: str, edits: Edits) -> str:
         if "time" in scheme.get("quota", {}):
             time_ms = int(scheme["quota"]["time"].removesuffix("ms"))
             scheme["quota"]["time"] = f"{min(10 * time_ms, 500)}ms"
+    document["spec"].setdefault("guard", {})["cpu"] = "max"
     for path, value in edits.items():
         _edit(document["spec"], path.split("."), value)
     return yaml.safe_dump(document, sort_keys=False)

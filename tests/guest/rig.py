@@ -82,11 +82,12 @@ def start_workload(hot_mib: int = 8, cold_mib: int = 96, *options: str) -> Workl
 
 @dataclass(slots=True)
 class Rig:
-    """`base` holds configuration, run directory and log of one agent."""
+    """`base` holds configuration, run directory and log of one agent. `emulated`: in a guest."""
 
     base: Path
     process: subprocess.Popen[bytes] | None = None
     workloads: list[Workload] = field(default_factory=list)
+    emulated: bool = True
     _seen: list[dict[str, Any]] = field(default_factory=list)
     _offset: int = 0
 
@@ -103,11 +104,18 @@ class Rig:
         require_guest()
         self.policies.mkdir(parents=True, exist_ok=True)
         spec = agent_yaml or "spec: {outcome_interval: 2s, follow_interval: 1s}"
+        if "boot_grace" not in spec:
+            spec = spec.replace("spec: {", "spec: {boot_grace: 0s, ", 1)
         text = f"apiVersion: damos-agent/v1\nkind: Agent\nmetadata: {{name: agent}}\n{spec}\n"
         (self.policies.parent / "agent.yaml").write_text(text)
 
     def put(self, name: str, text: str) -> None:
-        """Drop or replace a policy file the way editors do: by renaming."""
+        """Drop or replace a policy file the way editors do: by renaming.
+
+        In emulation a kdamond takes a good part of a core, which guards would object to.
+        """
+        if self.emulated and "guard:" not in text:
+            text = f"{text.rstrip()}\n  guard: {{cpu: max}}\n"  # at the end, so that lines stay
         temporary = self.policies / f".{name}.tmp"
         temporary.write_text(text)
         os.replace(temporary, self.policies / f"{name}.yaml")

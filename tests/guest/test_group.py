@@ -148,7 +148,7 @@ def test_without_ages_memory_reclaim_works_by_the_quota(rig: Rig) -> None:
     with cgroup("work") as directory:
         hot, cold = hot_and_cold(rig, directory)
         # Memory in use goes along, which the budget would put an end to for minutes.
-        rig.put("reclaim", POLICY.replace("probe: memcg", "probe: memcg, refaults: 100%/min"))
+        rig.put("reclaim", POLICY.replace("spec:", "spec:\n  guard: {refaults: max}"))
         rig.start()
         now = rig.wait_state("reclaim", "active")
         assert any("memory.reclaim takes what the kernel chooses" in note for note in now.notes)

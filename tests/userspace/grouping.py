@@ -12,6 +12,7 @@ from damos_agent.model.damon import Placement
 from damos_agent.model.policy import (
     Action,
     CgroupTarget,
+    Limits,
     Mode,
     Monitoring,
     Pattern,
@@ -196,10 +197,12 @@ def group_policy(
     cpu_bp: int = 100,
     refaults_bp: int = 20,
 ) -> Policy:
-    own = Userspace(probe, cpu_bp, refaults_bp=refaults_bp)
-    monitoring = Monitoring(aggr_us=aggr_us, userspace=own)
+    monitoring = Monitoring(aggr_us=aggr_us, userspace=Userspace(probe, cpu_bp))
     found = schemes or (Scheme(Action.PAGEOUT, IDLE),)
-    return Policy("g", target or CgroupTarget(PATH), found, mode, monitoring=monitoring)
+    guard = Limits(refaults_bp)
+    return Policy(
+        "g", target or CgroupTarget(PATH), found, mode, monitoring=monitoring, guard=guard
+    )
 
 
 def pageout(size: int, **more: object) -> Scheme:

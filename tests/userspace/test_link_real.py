@@ -216,3 +216,22 @@ def test_how_long_it_has_been_silent_is_known(link: MonitorLink) -> None:
     finally:
         os.kill(link.pid, signal.SIGCONT)
     hear(link, lambda: link.silent_us(now_us()) == 0)
+
+
+def test_whoever_waits_for_an_answer_does_not_wait_for_long(link: MonitorLink) -> None:
+    with start(LAYOUT) as load:
+        link.order([Work(VMA, (load.placement(),))], now_us())
+        hear(link, lambda: watches(link))
+        report = link.inquire(now_us())
+        assert report is not None
+        assert report.contexts[0].snapshot is not None
+        pid = link.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            begun = time.monotonic()
+            assert link.inquire(now_us()) is None
+            assert time.monotonic() - begun < 30
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        hear(link, lambda: link.silent_us(now_us()) == 0)

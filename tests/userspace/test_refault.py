@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from damos_agent.model.damon import Placement
-from damos_agent.model.policy import Mode, Userspace
+from damos_agent.model.policy import Limits, Mode
 from damos_agent.userspace.effect import PAGE_BYTES
 from damos_agent.userspace.refault import (
     FLOOR_PAGES,
@@ -27,7 +27,6 @@ from damos_agent.userspace.refault import (
 from tests.userspace.contexting import (
     BASE,
     MIB,
-    SLOW,
     FakeMachine,
     mapping_context,
     page_context,
@@ -219,10 +218,8 @@ def test_a_context_pauses_page_out_and_nothing_else(machine: FakeMachine, make: 
 
 def test_the_budget_is_the_policys(machine: FakeMachine) -> None:
     process = machine.add()
-    generous = replace(SLOW, userspace=Userspace(refaults_bp=1_000))
-    context = mapping_context(
-        machine, policy_of(pageout(2 * MIB), mode=Mode.ENFORCE, monitoring=generous)
-    )
+    policy = policy_of(pageout(2 * MIB), mode=Mode.ENFORCE)
+    context = mapping_context(machine, replace(policy, guard=Limits(refaults_bp=1_000)))
     run(machine, context, 20)
     process.major_faults += 200
     run(machine, context, 4)
@@ -239,8 +236,7 @@ def test_another_budget_ends_the_pause(machine: FakeMachine) -> None:
     assert context.refaults.hold.why
     context.edit(replace(policy, schemes=(pageout(4 * MIB),)))
     assert context.refaults.hold.why
-    generous = replace(SLOW, userspace=Userspace(refaults_bp=1_000))
-    context.edit(replace(policy, monitoring=generous))
+    context.edit(replace(policy, guard=Limits(refaults_bp=None)))
     calls = len(machine.calls)
     run(machine, context, 10)
     assert len(machine.calls) > calls
