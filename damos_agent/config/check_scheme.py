@@ -110,7 +110,7 @@ def _check_auto_age(policy: Policy, scheme: Scheme, at: Loc) -> Iterator[Issue]:
         yield Issue("DA072", (*at, "pattern", "age"), message, "remove watermarks, or give an age")
     elif policy.monitoring.min_regions < _REGIONS_FOR_AUTO:
         message = f"with min_regions {policy.monitoring.min_regions} age: auto may find no age"
-        hint = "write monitoring: {min_regions: 100} or more"
+        hint = "write monitoring: {min_regions: 500}, 100 at least"
         yield Issue("DA073", (*at, "pattern", "age"), message, hint)
 
 

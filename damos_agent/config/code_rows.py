@@ -473,7 +473,7 @@ SENSE_CODES: Final[tuple[Row, ...]] = (
             "One page in use makes a whole region young. With few, large regions nearly all idle "
             "memory seems to be needed again, and no age keeps within the budget."
         ),
-        "Raise monitoring.min_regions to 100 or more.",
+        "Raise monitoring.min_regions: 500 is good, 100 the least that may do.",
     ),
     (
         "DA080",

@@ -27,7 +27,7 @@ spec:
     sampling_interval: 200ms
     aggregation_interval: 2s
     update_interval: 10s
-    min_regions: 100
+    min_regions: 500
   schemes:
     - action: pageout
       pattern:
