@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import damos_agent
@@ -286,8 +287,9 @@ class Core:
             if self.seating.is_userspace(name):
                 asks = True
                 continue
-            stats = self._tuning.counters(name, slots[name], now_us)
-            changed |= self._forecaster.look(ward, self.regions, stats, self._acts(name), now_us)
+            counters = partial(self._tuning.counters, name, slots[name], now_us)
+            acts = self._acts(name)
+            changed |= self._forecaster.look(ward, self.regions, counters, acts, now_us)
         if asks and self.seating.link:
             self.seating.link.ask(now_us, snapshots=True)  # see `hear_monitor`
         self.warden.found_out(self._forecaster.ages)

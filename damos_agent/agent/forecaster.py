@@ -35,6 +35,7 @@ _BP = 10_000
 _PAGE = 4096
 
 Regions = Callable[[str], Snapshot]
+Counters = Callable[[], Sequence[SchemeStats] | None]
 
 
 @dataclass(slots=True)
@@ -78,18 +79,23 @@ class Forecaster:
         self,
         ward: Ward,
         regions: Regions,
-        stats: Sequence[SchemeStats] | None,
+        counters: Counters,
         acts: bool,
         now_us: int,
     ) -> bool:
         """One look at a policy in the kernel; whether its age is another one now."""
         try:
+            # Regions come with the next aggregation: what is done until then shows in them already.
+            before = counters()
             snapshot = regions(ward.policy.name)
+            after = counters()
         except (KernelError, HostError, UnsupportedError) as error:
             known = self._of(ward, now_us)
             known.looked_us, known.why = now_us, str(error)
             return False
-        return self.take(ward, snapshot, stats, acts, now_us)
+        changed = self.take(ward, snapshot, after, acts, now_us)
+        self._of(ward, now_us).tried = _tried(ward.policy, before)
+        return changed
 
     def take(
         self,
@@ -105,7 +111,7 @@ class Forecaster:
             known.history, known.workers = restarted(known.history), ward.workers
             known.tried = None
         before = self.ages.get(policy.name)
-        tried = sum(one.sz_tried for one in stats[: len(policy.schemes)]) if stats else None
+        tried = _tried(policy, stats)
         acted = max(tried - known.tried, 0) if tried is not None and known.tried is not None else 0
         known.rows = tuple(_rows(snapshot))
         acting = _acting_us(policy, before) if acts else None
@@ -191,6 +197,11 @@ def _acting_us(policy: Policy, auto_us: int | None) -> int | None:
     ]
     known = [age for age in ages if age is not None]
     return min(known, default=None)
+
+
+def _tried(policy: Policy, stats: Sequence[SchemeStats] | None) -> int | None:
+    """Bytes by the policy's own schemes, without the census."""
+    return sum(one.sz_tried for one in stats[: len(policy.schemes)]) if stats else None
 
 
 def _rows(snapshot: Snapshot) -> Iterator[Row]:

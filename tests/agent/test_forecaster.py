@@ -165,6 +165,33 @@ def test_what_was_paged_out_is_no_return() -> None:
     assert max(row.back for row in told.ages) == 0
 
 
+def test_what_goes_while_the_kernel_is_waited_for_is_no_return_either() -> None:
+    """Regions come an aggregation after they were asked for; page-out goes on meanwhile."""
+    forecaster = Forecaster({"p": 30 * S})
+    ward = Ward(policy(), (), (3,))
+    tried = 0
+    ages = [100.0] * 8
+
+    def counters() -> list[SchemeStats]:
+        return [SchemeStats(sz_tried=tried)]
+
+    def regions(_name: str) -> Snapshot:
+        nonlocal tried
+        # One of eight pieces goes while the kernel is waited for, and its age with it.
+        oldest = ages.index(max(ages))
+        ages[oldest] = 0.0
+        tried += 8 * MIB
+        idle = (region(0, age, (n + 1) * 64 * MIB) for n, age in enumerate(ages))
+        return snapshot(region(20, 5, 0), *idle)
+
+    for look in range(100):
+        forecaster.look(ward, regions, counters, True, look * AUTO_US)
+        ages[:] = [age + AUTO_US / S for age in ages]
+    told = forecaster.forecast(ward.policy)
+    assert told is not None
+    assert max(row.back for row in told.ages) == 0
+
+
 def test_a_kdamond_that_began_anew_teaches_nothing() -> None:
     forecaster = Forecaster()
     for look in range(80):
@@ -180,7 +207,7 @@ def test_regions_that_cannot_be_had_are_told() -> None:
         raise KernelError("DAMON is busy")
 
     forecaster, ward = Forecaster(), Ward(policy(), (), (3,))
-    assert not forecaster.look(ward, fail, None, True, 0)
+    assert not forecaster.look(ward, fail, lambda: None, True, 0)
     told = forecaster.forecast(ward.policy)
     assert told is not None
     assert told.why == "DAMON is busy"
