@@ -11,8 +11,17 @@ from dataclasses import dataclass, field, replace
 
 from damos_agent.agent.survey import Machine
 from damos_agent.agent.warden import Ward
-from damos_agent.algo.goals import bounds_of, moved, room, score, split, step_us
-from damos_agent.algo.overlay import LEAST_BYTES, Hold
+from damos_agent.algo.goals import (
+    allowed,
+    bounds_of,
+    moved,
+    pushed,
+    room,
+    score,
+    split,
+    step_us,
+)
+from damos_agent.algo.overlay import Hold
 from damos_agent.algo.record import GoalValue, QuotaDecision
 from damos_agent.algo.steer import Steering, begin, steer, worst
 from damos_agent.host.cgroup import read_hierarchy
@@ -27,7 +36,9 @@ Stats = Callable[[str], Sequence[SchemeStats] | None]
 
 @dataclass(slots=True)
 class _Flight:
-    """One scheme under way. `tried`: bytes as of `at_us`, when `values` were read."""
+    """One scheme under way. `tried`: bytes as of `at_us`, when `values` were read; `left`: bytes a
+    quota interval that are missing then (`algo.goals.room`).
+    """
 
     scheme: Scheme
     state: Steering
@@ -35,12 +46,13 @@ class _Flight:
     tried: int | None
     values: dict[Goal, int | None] = field(default_factory=dict)
 
+    left: int | None = None
+    push: int = 1
+
     @property
     def size(self) -> int:
-        """Bytes that are allowed: what was found by steering, and no more than there is to go."""
-        quota = self.scheme.quota
-        left = room(self.values, quota) if quota else None
-        return self.state.quota if left is None else min(self.state.quota, max(left, LEAST_BYTES))
+        """Bytes that are allowed now."""
+        return allowed(self.state.quota, self.left, self.push)
 
 
 @dataclass(slots=True)
@@ -134,22 +146,29 @@ class Pilot:
     ) -> None:
         quota, goals = flight.scheme.quota, split(flight.scheme, self.machine.features)[1]
         assert quota is not None  # noqa: S101  # it has goals
-        first, allowed = not flight.values, flight.size
+        first, granted = not flight.values, flight.size
         flight.values = {goal: self._read(ward, goal, now_us) for goal in goals}
+        missing, flight.left = flight.left, room(flight.values, quota)
         past_us, flight.at_us = now_us - flight.at_us, now_us
         before, flight.tried = flight.tried, tried
-        if first or waits or past_us <= 0:
+        if first or past_us <= 0:
             return  # nothing that was done can be judged yet
         used = flight.state.quota
         if before is not None and tried is not None and tried >= before:
             used = (tried - before) * quota.interval_us // past_us
             # Where less was allowed than steering would, that much less could be used.
-            used = used * flight.state.quota // max(allowed, 1)
+            used = used * flight.state.quota // max(granted, 1)
         found = worst([score(goal, value) for goal, value in flight.values.items()])
         was, bounds = flight.state, bounds_of(quota, goals)
-        flight.state = steer(was, found, used, bounds)
+        after = steer(was, found, used, bounds)
+        if waits and after.quota >= was.quota:
+            return  # nothing is done meanwhile, so nothing of it has been too little
+        flight.state = after
+        flight.push = pushed(flight.push, missing, flight.left)
         told = tuple(GoalValue(goal, value) for goal, value in flight.values.items())
-        decision = QuotaDecision(now_us, index, told, used, bounds, was, flight.state)
+        decision = QuotaDecision(
+            now_us, index, told, used, bounds, was, after, flight.left, flight.push, flight.size
+        )
         self.decided(ward.policy.name, decision)
 
     def _read(self, ward: Ward, goal: Goal, now_us: int) -> int | None:

@@ -57,6 +57,8 @@ _MIB: Final = 1 << 20
 _UNCAPPED: Final = 1024 * _MIB
 """A second, where the policy names no size."""
 _SEED_PART: Final = 64
+_MOST_PUSH: Final = 64
+LEAST_BYTES: Final = 4096
 _SECOND_US: Final = 1_000_000
 
 
@@ -113,7 +115,7 @@ def _lifted(scheme: Scheme, features: Features) -> Scheme:
 def bounds_of(quota: Quota, goals: tuple[Goal, ...]) -> Bounds:
     """In bytes per quota interval; `lag` in steps of the agent."""
     cap = quota.size or _UNCAPPED * quota.interval_us // _SECOND_US
-    floor = min(4096, cap)
+    floor = min(LEAST_BYTES, cap)
     return Bounds(floor, cap, max(cap // _SEED_PART, floor), max(map(_lag, goals), default=0))
 
 
@@ -155,6 +157,26 @@ def room(goals: Mapping[Goal, int | None], quota: Quota) -> int | None:
     if not left:
         return None
     return min(left) * quota.interval_us // step_us(quota)
+
+
+def allowed(quota: int, left: int | None, push: int) -> int:
+    """Bytes a quota interval, of what steering found: no more than there is to go, `push` times.
+
+    Older kernels (seen on 6.12) page out what is out already, and call that applied: a quota just
+    large enough for what is missing is then spent on nothing, again and again.
+    """
+    return quota if left is None else min(quota, max(left * push, LEAST_BYTES))
+
+
+def pushed(push: int, before: int | None, left: int | None) -> int:
+    """Harder, by doubling, while there is no progress; as at first again when there is, so that it
+    does not overshoot.
+
+    `before`: what was missing at the last step.
+    """
+    if left and before and left > before - before // 8:
+        return min(push * 2, _MOST_PUSH)
+    return 1
 
 
 def moved(before: Mapping[int, int], after: Mapping[int, int]) -> bool:

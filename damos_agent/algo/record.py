@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from damos_agent.algo.goals import score
+from damos_agent.algo.goals import allowed, score
 from damos_agent.algo.guard import Guard, Signal, Stage, guard
 from damos_agent.algo.steer import Bounds, Reason, Steering, steer, worst
 from damos_agent.model.policy import Goal
@@ -48,7 +48,10 @@ class GoalValue:
 
 @dataclass(frozen=True, slots=True)
 class QuotaDecision:
-    """A step of the agent's tuner: `used` bytes of `before.quota` in a quota interval."""
+    """A step of the agent's tuner: `used` bytes of `before.quota` in a quota interval.
+
+    `size` is what came of it: `after.quota`, or `push` times the `left` bytes that are missing.
+    """
 
     at_us: int
     scheme: int
@@ -57,6 +60,9 @@ class QuotaDecision:
     bounds: Bounds
     before: Steering
     after: Steering
+    left: int | None
+    push: int
+    size: int
 
 
 Decision = GuardDecision | QuotaDecision
@@ -130,6 +136,15 @@ def recompute(decision: Decision) -> Guard | Steering:
     return steer(decision.before, worst(scores), decision.used, decision.bounds)
 
 
+def is_true(decision: Decision) -> bool:
+    """Whether it comes out the same again."""
+    if recompute(decision) != decision.after:
+        return False
+    if isinstance(decision, GuardDecision):
+        return True
+    return allowed(decision.after.quota, decision.left, decision.push) == decision.size
+
+
 def disagreements(records: Sequence[OutcomeRecord]) -> Iterator[tuple[OutcomeRecord, Decision]]:
     """Decisions that come out otherwise, or do not follow from the one before."""
     last: dict[tuple[str, int], Guard | Steering] = {}
@@ -139,7 +154,7 @@ def disagreements(records: Sequence[OutcomeRecord]) -> Iterator[tuple[OutcomeRec
         for decision in record.decisions:
             key = (record.policy, decision.scheme if isinstance(decision, QuotaDecision) else -1)
             follows = last.get(key, decision.before) == decision.before or _is_new(decision.before)
-            if recompute(decision) != decision.after or not follows:
+            if not (follows and is_true(decision)):
                 yield record, decision
             last[key] = decision.after
 

@@ -10,10 +10,12 @@ from damos_agent.algo.goals import (
     GOAL_FEATURES,
     STEP_US,
     UNMEASURED,
+    allowed,
     bounds_of,
     is_steered,
     lift,
     moved,
+    pushed,
     room,
     score,
     split,
@@ -149,6 +151,22 @@ def test_no_more_goes_in_a_step_than_is_missing() -> None:
     assert room({PSI: 5}, quota) is None
     current = Goal(GoalMetric.MEMORY_CURRENT, 100 * MIB)
     assert room({RSS: 114 * MIB, current: 105 * MIB, PSI: 3}, quota) == MIB
+
+
+def test_where_nothing_comes_of_it_more_is_allowed_and_less_again_when_it_does() -> None:
+    assert allowed(64 * MIB, MIB, 1) == MIB
+    assert allowed(64 * MIB, MIB, 16) == 16 * MIB
+    assert allowed(2 * MIB, MIB, 16) == 2 * MIB
+    assert allowed(64 * MIB, None, 16) == 64 * MIB
+    assert allowed(64 * MIB, 0, 16) == 4096
+    push, missing = 1, 8 * MIB
+    for _ in range(10):
+        push = pushed(push, missing, missing)
+    assert push == 64
+    assert pushed(push, missing, missing // 2) == 1
+    assert pushed(push, missing, missing - missing // 16) == 64
+    assert pushed(push, missing, 0) == 1
+    assert pushed(push, None, missing) == 1
 
 
 def test_little_moves_are_not_worth_a_commit() -> None:

@@ -57,7 +57,9 @@ def steered(steps: list[tuple[int | None, int]]) -> list[QuotaDecision]:
     for number, (value, used) in enumerate(steps):
         after = steer(state, value * 100 if value is not None else None, used, bounds)
         goals = (GoalValue(PSI, value),)
-        made.append(QuotaDecision(number * 5 * S, 0, goals, used, bounds, state, after))
+        size = min(after.quota, 8192)
+        step = QuotaDecision(number * 5 * S, 0, goals, used, bounds, state, after, 4096, 2, size)
+        made.append(step)
         state = after
     return made
 
@@ -85,6 +87,12 @@ def test_a_decision_that_was_another_is_found(levels: list[int | None]) -> None:
     (found,) = disagreements([record(*decisions[:-1], wrong)])
     assert found[1] == wrong
     assert recompute(wrong) == decisions[-1].after
+
+
+def test_a_size_that_was_another_is_found() -> None:
+    (step,) = steered([(50, 0)])
+    assert list(disagreements([record(step)])) == []
+    assert len(list(disagreements([record(replace(step, size=step.size + 1))]))) == 1
 
 
 def test_a_gap_between_decisions_is_found_unless_it_is_told() -> None:

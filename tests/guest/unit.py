@@ -86,7 +86,7 @@ def copy_files(distribution: str, site: Path) -> None:
 def configure() -> None:
     """One policy on processes of another user, by executable, and one on physical memory."""
     (CONFIG / "policies.d").mkdir(parents=True)
-    agent = "apiVersion: damos-agent/v1\nkind: Agent\nspec: {damon_stat: suspend}\n"
+    agent = "apiVersion: damos-agent/v1\nkind: Agent\nspec: {damon_stat: suspend, boot_grace: 0s}\n"
     (CONFIG / "agent.yaml").write_text(agent)
     write_policy("32MiB")
     cache = example("physical-reclaim-file-cache", {"mode": "enforce"})
