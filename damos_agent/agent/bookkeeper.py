@@ -169,7 +169,11 @@ class Bookkeeper:
         physical = isinstance(ward.policy.target, PhysicalTarget)
         fs, roots = self.machine.fs, self.machine.roots
         meminfo = shared.meminfo if physical else None
-        swapped = read_swapped(fs, roots, ward.processes, self._directory(ward.policy), meminfo)
+        try:
+            where = self._directory(ward.policy)
+            swapped = read_swapped(fs, roots, ward.processes, where, meminfo)
+        except OSError:  # not ours to see
+            swapped = None
         if swapped is None:
             return None
         used = shared.meminfo.get("SwapTotal", 0) - shared.meminfo.get("SwapFree", 0)
@@ -187,7 +191,10 @@ class Bookkeeper:
 
     def _cpu_us(self, ward: Ward) -> int | None:
         fs, roots = self.machine.fs, self.machine.roots
-        spent = [read_cpu_us(fs, roots, pid) for pid in ward.workers]
+        try:
+            spent = [read_cpu_us(fs, roots, pid) for pid in ward.workers]
+        except HostError:
+            return None
         return sum(us for us in spent if us is not None) if spent else None
 
 

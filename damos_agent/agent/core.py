@@ -325,7 +325,9 @@ class Core:
                 raise HostError("the monitor process does not answer", hint="ask again")
             return found
         slot = self.standings[name].slot
-        record = self.reconciler.ledger.slots[slot]
+        record = self.reconciler.ledger.slots.get(slot)
+        if record is None:
+            raise HostError(f"policy {name} has no kdamond just now", hint="ask again")
         machine, sysfs = self.machine, self.machine.roots.sysfs
         physical = isinstance(ward.policy.target, PhysicalTarget)
         count = len(ward.policy.schemes)

@@ -146,7 +146,11 @@ class HarmWatch:
             watched = _Watched(FaultCounter(self.machine.fs, self.machine.roots))
             self._watched[policy.name] = watched
         begun_us = self.own_cpu_us()
-        payers = self._payers(ward, watched.faults, pulse, machine)
+        try:
+            payers = self._payers(ward, watched.faults, pulse, machine)
+            cpu_us = self._cpu_us(ward)
+        except (HostError, OSError):
+            payers, cpu_us = Payers(None, 0), None  # unknown is bad news, as the guard sees it
         watched.cost_us = self.own_cpu_us() - begun_us
         look = Look(
             now_us,
@@ -156,7 +160,7 @@ class HarmWatch:
             payers.io_psi_us,
             machine.get("SwapTotal", 0),
             machine.get("SwapFree", 0),
-            self._cpu_us(ward),
+            cpu_us,
         )
         watched.looks = keep(watched.looks, look)
         readings = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -16,6 +16,9 @@ from damos_agent.cli.sources import compile_from, effective
 from damos_agent.model.codec import decode
 from damos_agent.model.errors import DamosError, HostError
 from damos_agent.model.userspace import Snapshot
+
+_PATIENCE_S: Final = 15.0
+"""The kernel shows regions after an aggregation, which may take five seconds."""
 
 
 def _address(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:
@@ -71,7 +74,8 @@ def command(
 def _snapshot(session: Session, policy: str) -> tuple[Snapshot | None, str]:
     """The regions, or why they cannot be had."""
     try:
-        answer = ask(session.status_socket, {"get": "regions", "policy": policy})
+        request = {"get": "regions", "policy": policy}
+        answer = ask(session.status_socket, request, timeout_s=_PATIENCE_S)
         return decode(Snapshot, answer), ""
     except DamosError as error:
         return None, str(error)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from damos_agent.host.filesystem import Filesystem
+from damos_agent.kernel.errors import explain
 from damos_agent.kernel.fields import AGGR_US, SAMPLE_US
 from damos_agent.kernel.observe import MAX_TRIED_WAIT_US, Sleep, kdamonds_of, query
 from damos_agent.model.damon import Placement
@@ -33,7 +34,15 @@ def read_regions(
     """
     if Feature.TRIED_REGIONS not in features:
         raise missing_feature(Feature.TRIED_REGIONS, features, "a look at regions")
-    directory = f"{kdamonds_of(sysfs)}/{slot}"
+    try:
+        return _look(fs, f"{kdamonds_of(sysfs)}/{slot}", schemes, placements, sleep)
+    except OSError as error:  # somebody took it away meanwhile
+        raise explain(error, error.filename or sysfs, "") from error
+
+
+def _look(
+    fs: Filesystem, directory: str, schemes: int, placements: Sequence[Placement], sleep: Sleep
+) -> Snapshot:
     aggr_us, sample_us = (int(fs.read(f"{directory}/{path}")) for path in (AGGR_US, SAMPLE_US))
     if aggr_us > MAX_TRIED_WAIT_US:
         raise UnsupportedError(

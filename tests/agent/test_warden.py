@@ -274,6 +274,21 @@ def test_counters_that_cannot_be_read_slow_down(bench: Bench) -> None:
         assert "cannot be read" in bench.status().guard.why
 
 
+def test_a_cgroup_that_cannot_be_read_slows_its_policy_down(bench: Bench) -> None:
+    """And nothing worse: there is no cgroup hierarchy at all."""
+    bench.engine.world.spawn("a")
+    bench.files |= {
+        "/sys/fs/cgroup/cgroup.controllers": "memory\n",
+        "/sys/fs/cgroup/a/cgroup.procs": f"{bench.engine.world.spawn('a')}\n",
+    }
+    bench.put(samples.policy("a", target="{cgroup: {path: /a}}", mode="enforce"))
+    with running(bench.engine):
+        bench.engine.reloads(1)
+        del bench.files["/sys/fs/cgroup/cgroup.controllers"]
+        bench.look()
+        assert bench.told() == [("slow", 5_000)]
+
+
 def test_each_policy_pays_for_itself(bench: Bench) -> None:
     """Faults of one target's processes are no reason to stop another's page-out."""
     pid = bench.engine.world.spawn("work")

@@ -6,7 +6,7 @@ import pytest
 
 from damos_agent.kernel.features import profile_of
 from damos_agent.kernel.regions import _whose, read_regions
-from damos_agent.model.errors import UnsupportedError
+from damos_agent.model.errors import KernelError, UnsupportedError
 from damos_agent.model.policy import Action, Mode, PidTarget, Policy, Scheme, Watermarks
 from tests.agent.world import World
 
@@ -44,6 +44,12 @@ def test_kernels_and_policies_that_cannot_tell_say_so() -> None:
     marked = running(MARKED)
     with pytest.raises(UnsupportedError, match="no census"):
         read_regions(marked.machine, "/sys", 0, 1, (), profile_of("7.3"), lambda _s: None)
+
+
+def test_a_kdamond_that_is_taken_away_is_an_error_like_any_other() -> None:
+    world = running()
+    with pytest.raises(KernelError):
+        read_regions(world.machine, "/sys", 77, 1, (), profile_of("7.3"), lambda _s: None)
 
 
 def test_where_addresses_go_down_the_next_process_begins() -> None:
