@@ -158,7 +158,9 @@ def test_pressure_steers_how_much_is_paged_out(rig: Rig) -> None:
     By the kernel's tuner on 7.3, by the agent's on 6.12.
     """
     name = "physical-reclaim-psi"
-    edits = {**ENFORCE, **SMALL_MACHINE, "schemes.0.pattern.age.min": "3s"}
+    # What is taken after three seconds is needed again, and the guard would have its say first.
+    alone = {"guard.refaults": "max", "guard.memory_psi": "max", "guard.io_psi": "max"}
+    edits = {**ENFORCE, **SMALL_MACHINE, **alone, "schemes.0.pattern.age.min": "3s"}
     rig.put(name, example(name, edits))
     rig.start()
     rig.wait_state(name, "active")
