@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from damos_agent.agent.warden import Ward
-from damos_agent.algo.auto_age import Choice, choose, predict
+from damos_agent.algo.auto_age import DEFAULT_BUDGET_BP, Choice, choose, predict
 from damos_agent.algo.coldness import History, estimate, observe, restarted, working_set_bytes
 from damos_agent.algo.idleness import Look, Row
 from damos_agent.algo.overlay import (
@@ -30,7 +30,6 @@ from damos_agent.model.userspace import Snapshot, SnapshotRegion
 
 MOST_OBSERVED = 8
 """So many policies that only observe are looked at: it costs more than all else the agent does."""
-DEFAULT_BUDGET_BP = 20
 _BP = 10_000
 _PAGE = 4096
 

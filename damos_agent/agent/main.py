@@ -202,8 +202,9 @@ def _assemble(
     outside = Outside()
     warden = Warden(machine, logger, keeps=not dry_run, outside=outside.read)
     warden.adopt()
-    core = Core(machine, seating, logger, journal.counts, warden, outside, loaded)
-    core.keeps = not dry_run
+    core = Core(
+        machine, seating, logger, journal.counts, warden, outside, loaded, keeps=not dry_run
+    )
     core.totals = Totals(started=time.time())
     core.reconciler.adopt()
     return core

@@ -313,4 +313,4 @@ def test_in_user_space_it_is_found_out_as_well(tmp_path: Path) -> None:
         assert (scheme.action, scheme.pattern.age_min_us) == (Action.PAGEOUT, 10 * S)
         assert bench.status("auto").forecast.age_us == 10 * S
         assert len(core.regions("auto").regions) == 2
-        assert True in monitor.asked
+        assert monitor.asked.count(True) >= 70  # each look asked for regions

@@ -18,7 +18,7 @@ from damos_agent.algo.record import GuardDecision, OutcomeRecord, QuotaDecision,
 from damos_agent.host.cost import parse_mm_stat, read_backing, share_of
 from damos_agent.host.roots import Roots
 from damos_agent.model.codec import decode
-from tests.agent.engine import running
+from tests.agent.engine import Engine, running
 from tests.agent.test_pilot import Steered, used
 from tests.agent.test_warden import BUDGET, Bench
 from tests.config import samples
@@ -163,6 +163,12 @@ def test_a_file_that_cannot_be_written_is_told_once(bench: Bench, tmp_path: Path
     (event,) = bench.engine.world.events("state_unusable")
     assert "No such file" in str(event["message"])
     assert len(bench.engine.world.events("policy_outcome")) == 3
+
+
+def test_a_dry_run_keeps_no_records(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    core = Engine(tmp_path, dry_run=True).core
+    assert not core._recorder.keeps
 
 
 def test_files_are_turned_over(tmp_path: Path) -> None:
